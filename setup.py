@@ -2,7 +2,7 @@
 import re
 from configparser import ConfigParser
 from pathlib import Path
-from setuptools import setup, find_packages
+from setuptools import setup, find_namespace_packages
 
 here = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
@@ -21,9 +21,9 @@ setup(
     long_description_content_type="text/markdown",
     classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Developers", "Intended Audience :: Education",
                  *(f"Programming Language :: Python :: 3.{v}" for v in range(minimum, 14))],
-    packages=find_packages(include=["midu", "midu.*"]), include_package_data=True,
+    packages=find_namespace_packages(include=["midu", "midu.*"], exclude=["*__pycache__*"]), include_package_data=True,
     python_requires=f">={cfg['min_python']}", install_requires=words("requirements"),
     extras_require={"dev": words("dev_requirements")},
     entry_points={"console_scripts": words("console_scripts"), "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
-    zip_safe=False, exclude_package_data={"": ["*.pyc"]},
+    zip_safe=False,
 )

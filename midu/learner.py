@@ -6,9 +6,9 @@
 __all__ = ['ShuffledBatches', 'DataLoaders', 'CancelFitException', 'CancelEpochException', 'CancelBatchException',
            'CallbackError', 'Callback', 'run_cbs', 'with_cbs', 'TrainCB', 'Learner', 'to_device', 'DeviceCB',
            'MetricsCB', 'MixedPrecisionCB', 'GradClipCB', 'EMACB', 'save_tree', 'load_tree', 'CheckpointCB',
-           'in_notebook', 'ProgressCB']
+           'in_notebook', 'ProgressCB', 'MonitorCB', 'SaveBestCB', 'EarlyStopCB', 'WandbCB', 'AccelerateCB']
 
-# %% ../nbs/02_learner.ipynb #44738888
+# %% ../nbs/02_learner.ipynb #d3f53376
 import json, math, os, shutil, sys, time
 from contextlib import nullcontext
 from copy import deepcopy
@@ -16,11 +16,12 @@ from functools import wraps
 from operator import attrgetter
 from pathlib import Path
 import torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 from safetensors.torch import load_file, save_file
 
-# %% ../nbs/02_learner.ipynb #63de4669
+# %% ../nbs/02_learner.ipynb #0855ac36
 class ShuffledBatches(Sampler):
     "Lists of `bs` indices below `n`; their order depends on `seed` and the epoch alone, so that an interrupted epoch can be taken up again"
     def __init__(self,
@@ -33,15 +34,16 @@ class ShuffledBatches(Sampler):
         if n < 1: raise ValueError(f"An empty dataset cannot be loaded: n={n}")
         if bs < 1 or (drop_last and n < bs): raise ValueError(f"Batch size {bs} does not fit {n} items (drop_last={drop_last})")
         self.n, self.bs, self.shuffle, self.drop_last, self.seed = n, bs, shuffle, drop_last, seed
-        self.epoch, self.start = 0, 0
+        self.epoch, self.start, self.rank, self.world = 0, 0, 0, 1
 
     def set_epoch(self, epoch, start=0): self.epoch, self.start = epoch, start
+    def set_shard(self, rank, world): self.rank, self.world = rank, world
     def __len__(self): return self.n//self.bs if self.drop_last else math.ceil(self.n/self.bs)
 
     def __iter__(self):
         g = torch.Generator().manual_seed(self.seed*1_000_003 + self.epoch)
         idx = torch.randperm(self.n, generator=g) if self.shuffle else torch.arange(self.n)
-        for i in range(self.start, len(self)): yield idx[i*self.bs:(i+1)*self.bs].tolist()
+        for i in range(self.start, len(self)): yield idx[i*self.bs:(i+1)*self.bs][self.rank::self.world].tolist()
 
 # %% ../nbs/02_learner.ipynb #d054ff2e
 class DataLoaders:
@@ -72,10 +74,11 @@ class CallbackError(RuntimeError): "A callback failed; the message names it, `__
 _cancels = dict(fit=CancelFitException, epoch=CancelEpochException, batch=CancelBatchException)
 _passed_on = (*_cancels.values(), CallbackError, FloatingPointError)
 
-# %% ../nbs/02_learner.ipynb #4c4310f4
+# %% ../nbs/02_learner.ipynb #095e6193
 class Callback:
     "Methods named `before_fit`, `after_batch`, … are called by the `Learner` with itself as argument, lowest `order` first"
     order = 0
+    computes = False # Does it take part in computing predictions, so that it is needed without training too?
     def state(self): "What a checkpoint must keep: a dict of tensors, numbers, strings, lists and dicts"; return {}
     def load_state(self, state): "Take back what `state` gave"
     def __repr__(self): return type(self).__name__
@@ -104,21 +107,21 @@ class with_cbs:
             finally: learn.callback(f'cleanup_{self.name}')
         return inner
 
-# %% ../nbs/02_learner.ipynb #e5ba6a28
+# %% ../nbs/02_learner.ipynb #aa534133
 class TrainCB(Callback):
     "The five steps of training; subclass it when a model needs other inputs or another loss"
-    order = -10
+    order, computes = -10, True
     def __init__(self, n_inp:int=1): self.n_inp = n_inp # How many of a batch's items go to the model; the rest goes to the loss
     def predict(self, learn): learn.preds = learn.model(*learn.batch[:self.n_inp])
     def get_loss(self, learn): learn.loss = learn.loss_func(learn.preds, *learn.batch[self.n_inp:])
     def backward(self, learn):
         if not torch.isfinite(learn.loss):
             raise FloatingPointError(f"The loss is {learn.loss.item()} at step {learn.global_step}, learning rate {learn.opt.param_groups[0]['lr']:.3g}")
-        learn.loss.backward()
-    def step(self, learn): learn.opt.step()
+        learn.backprop(learn.loss)
+    def step(self, learn): learn.update()
     def zero_grad(self, learn): learn.opt.zero_grad()
 
-# %% ../nbs/02_learner.ipynb #c5f2ab5f
+# %% ../nbs/02_learner.ipynb #a56fe621
 class Learner:
     "Model, data, loss and optimiser in one place; `fit` trains, callbacks do the rest"
     def __init__(self,
@@ -134,6 +137,9 @@ class Learner:
         self.opt, self.global_step, self.start_epoch, self.start_iter = None, 0, 0, 0
 
     def callback(self, name): run_cbs(self.cbs, name, self)
+    main = True # Is this the process that shows and saves?
+    def backprop(self, loss): loss.backward()
+    def update(self): self.opt.step()
 
     @with_cbs('batch')
     def _one_batch(self):
@@ -176,12 +182,19 @@ class Learner:
             self.opt = self.opt_func(params, lr=self.lr if lr is None else lr)
             self.global_step, self.start_epoch, self.start_iter = 0, 0, 0
             self.n_steps = n_epochs*len(self.dls.train)
+            if train and not self.n_steps: raise ValueError(f"Nothing to train on: {n_epochs} epochs of {len(self.dls.train)} batches")
             self._fit(train, valid)
         finally:
             for cb in extra: self.cbs.remove(cb)
         return self
 
-# %% ../nbs/02_learner.ipynb #562f180f
+    def find(self, cls):
+        "The callback of class `cls`"
+        found = [cb for cb in self.cbs if isinstance(cb, cls)]
+        if not found: raise ValueError(f"The learner has no {cls.__name__}; its callbacks are {self.cbs}")
+        return found[0]
+
+# %% ../nbs/02_learner.ipynb #a608815c
 def to_device(x, device):
     "Tensors in any nesting of lists, tuples and dicts, moved to `device`"
     if isinstance(x, torch.Tensor): return x.to(device, non_blocking=True)
@@ -191,7 +204,7 @@ def to_device(x, device):
 
 class DeviceCB(Callback):
     "Model and batches on one device"
-    order = -20
+    order, computes = -20, True
     def __init__(self, device=None): self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     def before_fit(self, learn): learn.model.to(self.device)
     def before_batch(self, learn): learn.batch = to_device(learn.batch, self.device)
@@ -217,18 +230,33 @@ class MetricsCB(Callback):
     def state(self): return dict(rows=self.rows, total=float(self.total), count=self.count)
     def load_state(self, state): self.rows, self.total, self.count = state['rows'], state['total'], state['count']
 
-# %% ../nbs/02_learner.ipynb #f4cab2a2
+# %% ../nbs/02_learner.ipynb #15bd3e6b
 class MixedPrecisionCB(Callback):
-    "Forward pass and loss under `torch.autocast`: bf16 by default, which needs no loss scaling"
-    order = -15
-    def __init__(self, dtype=torch.bfloat16): self.dtype = dtype
+    "Forward pass and loss under `torch.autocast`; with fp16 (CUDA) the loss is scaled before the backward pass, bf16 needs no scaling"
+    order, computes = -15, True
+    def __init__(self, dtype=torch.bfloat16): self.dtype, self.entered = dtype, False
+
+    def before_fit(self, learn):
+        device = next(learn.model.parameters()).device.type
+        if self.dtype == torch.float16 and device == 'cpu': raise ValueError("fp16 training needs a GPU; use MixedPrecisionCB(torch.bfloat16) on a CPU")
+        self.scaler = torch.amp.GradScaler(device, enabled=self.dtype == torch.float16)
+        self.device = device
+        if self.scaler.is_enabled():
+            learn.backprop = lambda loss: self.scaler.scale(loss).backward()
+            learn.update = lambda: (self.scaler.step(learn.opt), self.scaler.update())
+
     def before_batch(self, learn):
-        self.autocast = torch.autocast(next(learn.model.parameters()).device.type, self.dtype)
+        self.autocast = torch.autocast(self.device, self.dtype)
         self.autocast.__enter__(); self.entered = True
     def after_loss(self, learn): self._leave()
+    def after_backward(self, learn): self.scaler.unscale_(learn.opt)
     def cleanup_batch(self, learn): self._leave()
+    def cleanup_fit(self, learn):
+        for k in ('backprop', 'update'): vars(learn).pop(k, None)
     def _leave(self):
-        if getattr(self, 'entered', False): self.autocast.__exit__(None, None, None); self.entered = False
+        if self.entered: self.autocast.__exit__(None, None, None); self.entered = False
+    def state(self): return dict(scaler=self.scaler.state_dict())
+    def load_state(self, state): self.scaler.load_state_dict(state['scaler'])
 
 # %% ../nbs/02_learner.ipynb #1e37aa41
 class GradClipCB(Callback):
@@ -253,7 +281,51 @@ class EMACB(Callback):
     def load_state(self, state):
         if state: self.model.load_state_dict(state['model'])
 
-# %% ../nbs/02_learner.ipynb #1ea39890
+# %% ../nbs/02_learner.ipynb #222813a6
+class _KeepPreds(Callback):
+    "Predictions and targets of every batch"
+    order = 70
+    def __init__(self): self.preds, self.targets = [], []
+    def after_batch(self, learn): self.preds.append(to_device(learn.preds, 'cpu')); self.targets.append(to_device(learn.batch[-1], 'cpu'))
+
+def _run(learn, dl, *cbs):
+    "One pass over `dl` without training, with `cbs` and those of the learner's callbacks that take part in computing; nothing of the learner changes"
+    names = 'cbs', 'dls', 'opt', 'global_step'
+    kept = {k: getattr(learn, k) for k in names}
+    learn.cbs = [cb for cb in learn.cbs if cb.computes] + list(cbs)
+    learn.dls = DataLoaders(learn.dls.train, learn.dls.valid if dl is None else dl)
+    try:
+        if learn.dls.valid is None: raise ValueError("There is no validation loader; give one")
+        learn.fit(1, train=False)
+    finally:
+        for k, v in kept.items(): setattr(learn, k, v)
+
+# %% ../nbs/02_learner.ipynb #8967d6c5
+@patch
+def get_preds(self:Learner, dl=None): # A loader; None: the validation loader
+    "Predictions and targets over a loader, each as one tensor"
+    keep = _KeepPreds()
+    _run(self, dl, keep)
+    return torch.cat(keep.preds), torch.cat(keep.targets)
+
+@patch
+def evaluate(self:Learner, dl=None): # A loader; None: the validation loader
+    "Mean loss and metrics over a loader, as a dict"
+    metrics = MetricsCB(**next((cb.metrics for cb in self.cbs if isinstance(cb, MetricsCB)), {}))
+    _run(self, dl, metrics)
+    return {k.removeprefix('valid_'): v for k, v in metrics.rows[-1].items() if k != 'epoch'}
+
+@patch
+def save(self:Learner, file):
+    "Write the model's weights as safetensors"
+    save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, file)
+
+@patch
+def load(self:Learner, file):
+    "Read weights that `save` wrote"
+    self.model.load_state_dict(load_file(file)); return self
+
+# %% ../nbs/02_learner.ipynb #b2b1d35b
 def _split(tree, prefix, tensors):
     "`tree` with its tensors moved to `tensors`, JSON being able to hold what is left"
     if isinstance(tree, torch.Tensor): tensors[prefix] = tree.detach().cpu().clone().contiguous(); return {'__tensor__': prefix}
@@ -281,7 +353,7 @@ def load_tree(folder):
     "Read what `save_tree` wrote"
     return _join(json.loads((Path(folder)/'state.json').read_text()), load_file(Path(folder)/'state.safetensors'))
 
-# %% ../nbs/02_learner.ipynb #910ca29d
+# %% ../nbs/02_learner.ipynb #adc969f3
 class CheckpointCB(Callback):
     "Save everything every `seconds` and at the end; a later `fit` with the same folder goes on from there, to the same weights"
     order = 50
@@ -306,6 +378,7 @@ class CheckpointCB(Callback):
 
     def save(self, learn, epoch, it):
         "Write `step-NNNNNNNN`, then remove older ones"
+        if not learn.main: return
         new = self.folder/f'step-{learn.global_step:08d}'
         save_tree(dict(model=learn.model.state_dict(), opt=learn.opt.state_dict(), global_step=learn.global_step, epoch=epoch, iter=it,
                        cbs=[cb.state() for cb in self._others(learn)], rng=torch.get_rng_state()), new)
@@ -313,12 +386,22 @@ class CheckpointCB(Callback):
             if old != new: shutil.rmtree(old, ignore_errors=True)
         self.last = time.monotonic()
 
-# %% ../nbs/02_learner.ipynb #86f08795
+# %% ../nbs/02_learner.ipynb #3b7cf641
 def in_notebook():
     "Are outputs shown in a notebook, rather than a terminal or log?"
     ip = sys.modules.get('IPython')
     shell = ip.get_ipython() if ip else None
     return shell is not None and type(shell).__name__ != 'TerminalInteractiveShell' and 'IN_TEST' not in os.environ
+
+def _curve(losses, w=420, h=90):
+    "The losses as a small SVG line, at most 200 points, each a mean"
+    if len(losses) < 2: return ''
+    k = -(-len(losses)//200)
+    y = [sum(losses[i:i+k])/len(losses[i:i+k]) for i in range(0, len(losses), k)]
+    lo, hi = min(y), max(y)
+    pts = ' '.join(f'{w*i/max(len(y)-1, 1):.1f},{h-h*(v-lo)/max(hi-lo, 1e-12):.1f}' for i, v in enumerate(y))
+    return (f'<svg width="{w+70}" height="{h+12}" viewBox="-4 -6 {w+74} {h+12}"><polyline points="{pts}" fill="none" stroke="currentColor"/>'
+            f'<text x="{w+6}" y="8" font-size="10">{hi:.3g}</text><text x="{w+6}" y="{h}" font-size="10">{lo:.3g}</text></svg>')
 
 def _table(rows):
     cols = list(dict.fromkeys(k for r in rows for k in r))
@@ -326,21 +409,22 @@ def _table(rows):
     body = ''.join('<tr>' + ''.join(f'<td>{cell(r.get(c, ""))}</td>' for c in cols) + '</tr>' for r in rows)
     return f"<table><tr>{''.join(f'<th>{c}</th>' for c in cols)}</tr>{body}</table>"
 
-# %% ../nbs/02_learner.ipynb #7b368059
+# %% ../nbs/02_learner.ipynb #4736fe72
 class ProgressCB(Callback):
-    "Step, loss, rate and time left: one line in a terminal or log every `every` seconds; in a notebook a line that renews itself, with the table of `MetricsCB`"
+    "Step, loss, rate and time left: a line in a terminal or log every `every` seconds; in a notebook one output that renews itself, with loss curve and the table of `MetricsCB`"
     order = 60
     def __init__(self, every=10., keep_rows=20): self.every, self.keep_rows = every, keep_rows
     def before_fit(self, learn):
         self.t0 = self.shown = time.monotonic(); self.first, self.losses, self.handle = None, [], None
         self.notebook = in_notebook()
-        if self.notebook:
+        if self.notebook and learn.main:
             from IPython.display import display, HTML
             self.html, self.handle = HTML, display(HTML('…'), display_id=True)
 
     def after_batch(self, learn):
-        if not learn.training: return
+        if not (learn.training and learn.main): return
         if self.first is None: self.first, self.t0 = learn.global_step, time.monotonic()
+        self.losses.append(learn.loss.detach())
         if time.monotonic()-self.shown < (1. if self.notebook else self.every): return
         self.shown = time.monotonic(); self.show(learn)
 
@@ -353,6 +437,78 @@ class ProgressCB(Callback):
     def show(self, learn):
         if not self.notebook: print(self.line(learn), flush=True); return
         rows = next((cb.rows for cb in learn.cbs if isinstance(cb, MetricsCB)), [])
-        self.handle.update(self.html(f'<pre>{self.line(learn)}</pre>' + (_table(rows[-self.keep_rows:]) if rows else '')))
+        self.losses = torch.stack([torch.as_tensor(l) for l in self.losses]).tolist() if self.losses else []
+        table = _table(rows[-self.keep_rows:]) if rows else ''
+        self.handle.update(self.html(f'<pre>{self.line(learn)}</pre>{_curve(self.losses)}{table}'))
     def after_fit(self, learn):
-        if hasattr(learn, 'loss'): self.show(learn)
+        if learn.global_step and learn.main: self.show(learn)
+
+# %% ../nbs/02_learner.ipynb #7ce9a795
+class MonitorCB(Callback):
+    "Base of callbacks that watch one number of `MetricsCB`; `better` says whether the last epoch's is the best so far"
+    order = 40
+    def __init__(self, monitor='valid_loss', higher=False): self.monitor, self.sign, self.best = monitor, -1 if higher else 1, math.inf
+    def better(self, learn):
+        row = learn.find(MetricsCB).rows[-1]
+        if self.monitor not in row: raise ValueError(f"Nothing is called {self.monitor!r}; there are {', '.join(row)}")
+        value = self.sign*row[self.monitor]
+        improved, self.best = value < self.best, min(value, self.best)
+        return improved
+    def state(self): return dict(best=self.best) if math.isfinite(self.best) else {}
+    def load_state(self, state): self.best = state.get('best', math.inf)
+
+class SaveBestCB(MonitorCB):
+    "Write the weights to `file` (safetensors) after each epoch that is the best so far"
+    def __init__(self, file, monitor='valid_loss', higher=False): super().__init__(monitor, higher); self.file = file
+    def after_epoch(self, learn):
+        if not learn.training and self.better(learn) and learn.main: learn.save(self.file)
+
+class EarlyStopCB(MonitorCB):
+    "End the fit after `patience` epochs without a new best"
+    order = 55
+    def __init__(self, patience=3, monitor='valid_loss', higher=False): super().__init__(monitor, higher); self.patience, self.bad = patience, 0
+    def after_epoch(self, learn):
+        if learn.training: return
+        self.bad = 0 if self.better(learn) else self.bad+1
+        if self.bad >= self.patience: raise CancelFitException
+
+# %% ../nbs/02_learner.ipynb #3327c828
+class WandbCB(Callback):
+    "Losses of every `every`-th step and the rows of `MetricsCB` to Weights & Biases; further arguments go to `wandb.init` (`mode='offline'` needs no account)"
+    order = 45
+    def __init__(self, project='midu', every=1, **kwargs): self.project, self.every, self.kwargs = project, every, kwargs
+    def before_fit(self, learn):
+        import wandb
+        self.run = wandb.init(project=self.project, **self.kwargs) if learn.main else None
+    def after_batch(self, learn):
+        if self.run and learn.training and learn.global_step % self.every == 0:
+            self.run.log(dict(loss=learn.loss.item(), lr=learn.opt.param_groups[0]['lr']), step=learn.global_step)
+    def after_epoch(self, learn):
+        rows = next((cb.rows for cb in learn.cbs if isinstance(cb, MetricsCB)), [])
+        if self.run and rows and not learn.training: self.run.log(rows[-1], step=learn.global_step)
+    def cleanup_fit(self, learn):
+        if getattr(self, 'run', None): self.run.finish()
+
+# %% ../nbs/02_learner.ipynb #b466f67f
+class AccelerateCB(Callback):
+    "Train in several processes (start them with `accelerate launch` or `torchrun`): every batch is shared out, gradients are averaged, the first process shows and saves; validation runs whole in each"
+    order, computes = -30, True
+    def __init__(self, **kwargs): # Passed on to `accelerate.Accelerator`
+        from accelerate import Accelerator
+        self.acc = Accelerator(**kwargs)
+
+    def before_fit(self, learn):
+        n, self.sampler, self.plain = self.acc.num_processes, getattr(learn.dls.train, 'sampler', None), learn.model
+        if not hasattr(self.sampler, 'set_shard'): raise ValueError("AccelerateCB needs a training sampler with `set_shard`, such as ShuffledBatches")
+        if self.sampler.bs % n: raise ValueError(f"The batch size {self.sampler.bs} cannot be shared out evenly among {n} processes")
+        self.sampler.set_shard(self.acc.process_index, n)
+        learn.model = self.acc.prepare_model(learn.model)
+        learn.backprop, learn.main = self.acc.backward, self.acc.is_main_process
+        if self.acc.process_index: torch.manual_seed(torch.initial_seed()+self.acc.process_index)  # other noise in each process
+
+    def before_batch(self, learn): learn.batch = to_device(learn.batch, self.acc.device)
+    def after_batch(self, learn):
+        if learn.training: learn.loss = self.acc.reduce(learn.loss.detach(), 'mean')
+    def cleanup_fit(self, learn):
+        learn.model = getattr(self, 'plain', learn.model); vars(learn).pop('backprop', None); vars(learn).pop('main', None)
+        if hasattr(self.sampler, 'set_shard'): self.sampler.set_shard(0, 1)
