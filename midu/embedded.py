@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['data_path', 'models_path', 'load_pictures', 'as_pixels', 'quiet', 'dtype_kwarg', 'load_pipeline', 'encode_latents',
-           'decode_latents', 'encode_text', 'Judge', 'judge_tokens', 'Retrieval', 'load_judge', 'load_scorer']
+           'decode_latents', 'encode_text', 'noised', 'Judge', 'judge_tokens', 'Retrieval', 'load_judge', 'load_scorer']
 
-# %% ../nbs/00_embedded.ipynb #100e6fc0
+# %% ../nbs/00_embedded.ipynb #bd429c55
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, torch
@@ -15,11 +15,11 @@ from torch import nn
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 
-# %% ../nbs/00_embedded.ipynb #fde09619
+# %% ../nbs/00_embedded.ipynb #f204c4eb
 data_path = Path(__file__).parent/'data' if '__file__' in globals() else Path('../midu/data').resolve()
 models_path = data_path.parent/'models'
 
-# %% ../nbs/00_embedded.ipynb #40eeb8c8
+# %% ../nbs/00_embedded.ipynb #de184184
 def load_pictures(
     split:str=None, # 'train' or 'validation', which are disjoint *by concept*; None gives both
     held_out:bool=None # Only (True) or none (False) of the style–concept combinations that the diffusion model never saw
@@ -33,7 +33,7 @@ def load_pictures(
             if split in (None, s) and held_out in (None, h)]
     return ds if len(keep) == len(ds) else ds.select(keep)
 
-# %% ../nbs/00_embedded.ipynb #2ee5fdac
+# %% ../nbs/00_embedded.ipynb #87df94c3
 def as_pixels(
     images # PIL pictures (one or a list), an (n, h, w, 3) uint8 array, or an (n, 3, h, w) tensor: uint8, or float between 0 and 1
 ) -> torch.Tensor: # (n, 3, h, w), uint8
@@ -52,22 +52,25 @@ def as_pixels(
     if not isinstance(images, torch.Tensor): raise TypeError(f"Expected pictures, an array or a tensor, got {type(images).__name__}")
     if images.ndim != 4 or images.shape[1] != 3: raise ValueError(f"Got a tensor of shape {tuple(images.shape)}, expected (n, 3, h, w)")
     if images.dtype == torch.uint8: return images
-    if not images.is_floating_point() or images.min() < 0 or images.max() > 1:
+    if not images.is_floating_point() or not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(f"Got a {images.dtype} tensor from {images.min():.3g} to {images.max():.3g}, expected uint8, or float between 0 and 1")
     return (images*255).round().byte()
 
-# %% ../nbs/00_embedded.ipynb #5c52fcd9
+# %% ../nbs/00_embedded.ipynb #05bf1b95
 @contextmanager
 def quiet():
     "No progress bars and no hints from diffusers and transformers: for a model that loads in a second"
     import diffusers, transformers
     logs = diffusers.utils.logging, transformers.utils.logging
-    levels = [log.get_verbosity() for log in logs]
+    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     for log in logs: log.set_verbosity_error(); log.disable_progress_bar()
     try: yield
     finally:
-        for log, level in zip(logs, levels): log.set_verbosity(level); log.enable_progress_bar()
+        for log, level, bars in before:
+            log.set_verbosity(level)
+            if bars: log.enable_progress_bar()
 
+# %% ../nbs/00_embedded.ipynb #d9537e2b
 def dtype_kwarg(dtype):
     "`{'dtype': dtype}`, or `{'torch_dtype': dtype}` for diffusers before 0.42, which renamed it"
     import diffusers
@@ -84,10 +87,10 @@ def load_pipeline(
     with quiet(): from diffusers import DiffusionPipeline, StableDiffusionPipeline
     if model is None:
         with quiet(): pipe = StableDiffusionPipeline.from_pretrained(models_path/'pipeline', local_files_only=True, **dtype_kwarg(dtype), **kwargs)
-    else: pipe = DiffusionPipeline.from_pretrained(str(model), **dtype_kwarg(dtype), **kwargs)
+    else: pipe = DiffusionPipeline.from_pretrained(str(model), **dtype_kwarg(dtype), **dict(dict(use_safetensors=True), **kwargs))
     return pipe.to(device)
 
-# %% ../nbs/00_embedded.ipynb #a795192a
+# %% ../nbs/00_embedded.ipynb #bddbbfdc
 @torch.no_grad()
 def encode_latents(
     vae, # An `AutoencoderKL`
@@ -103,7 +106,7 @@ def decode_latents(vae, latents) -> torch.Tensor:
     x = torch.cat([vae.decode(b).sample for b in (latents/vae.config.scaling_factor).split(64)])
     return ((x.float().clamp(-1, 1)+1)*127.5).round().byte()
 
-# %% ../nbs/00_embedded.ipynb #18c2282e
+# %% ../nbs/00_embedded.ipynb #c6aa4d4b
 @torch.no_grad()
 def encode_text(
     pipe, # A pipeline with one CLIP text encoder
@@ -116,7 +119,18 @@ def encode_text(
     ids = pipe.tokenizer(texts, padding='max_length', truncation=True, max_length=pipe.tokenizer.model_max_length, return_tensors='pt').input_ids
     return pipe.text_encoder(ids.to(pipe.text_encoder.device))[0]
 
-# %% ../nbs/00_embedded.ipynb #286342e1
+# %% ../nbs/00_embedded.ipynb #a766fed0
+def noised(
+    scheduler, # Its `alphas_cumprod` are used
+    latents, # (n, c, h, w)
+    noise, # Of the same shape
+    t # Timesteps, (n,) whole numbers
+) -> torch.Tensor:
+    "Latents with the noise of timestep `t`, as a model that predicts noise or velocity is trained on: √ᾱ x + √(1-ᾱ) noise"
+    abar = scheduler.alphas_cumprod[t.cpu()].to(latents)[:, None, None, None]
+    return abar.sqrt()*latents + (1-abar).sqrt()*noise
+
+# %% ../nbs/00_embedded.ipynb #205f5096
 class _Block(nn.Module):
     "Two convolutions with a residual path, halving the size"
     def __init__(self, ni, nf):
@@ -125,7 +139,8 @@ class _Block(nn.Module):
         self.skip = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(ni, nf, 1))
     def forward(self, x): return F.silu(self.convs(x)+self.skip(x))
 
-class Judge(nn.Module, PyTorchModelHubMixin):
+# %% ../nbs/00_embedded.ipynb #1f850b89
+class Judge(nn.Module, PyTorchModelHubMixin, library_name='midu', tags=['contrastive'], license='apache-2.0'):
     "Pictures and captions as unit vectors whose product says how well they match (after CLIP, Radford et al. 2021)"
     def __init__(self, vocab_size, dim=128, widths=(32, 64, 128, 256), positions=16):
         super().__init__()
@@ -147,12 +162,13 @@ class Judge(nn.Module, PyTorchModelHubMixin):
         x = self.text(self.words(ids)+self.places, src_key_padding_mask=mask == 0)
         return F.normalize(self.text_out((x*mask[..., None]).sum(1)/mask.sum(1, keepdim=True)), dim=-1)
 
-# %% ../nbs/00_embedded.ipynb #c29ccf11
+# %% ../nbs/00_embedded.ipynb #c4440bc9
 def judge_tokens(tokenizer, captions):
     "Token ids and mask of captions, as `Judge.embed_ids` takes them"
     t = tokenizer(list(captions), padding='max_length', truncation=True, max_length=16, return_tensors='pt')
     return t.input_ids, t.attention_mask
 
+# %% ../nbs/00_embedded.ipynb #d26a8da1
 class Retrieval:
     "A judge with a pool of captions: which of them does a picture show?"
     def __init__(self, judge, tokenizer, pool):
@@ -176,6 +192,7 @@ class Retrieval:
 
     def top(self, images, captions, k=1): return (self.ranks(images, captions) < k).float().mean().item()
 
+# %% ../nbs/00_embedded.ipynb #8bde2f23
 def load_judge(
     pool=None # Captions to choose from; None: all captions of `load_pictures`
 ) -> Retrieval:
@@ -185,7 +202,7 @@ def load_judge(
     tokenizer = CLIPTokenizer.from_pretrained(str(models_path/'pipeline'/'tokenizer'), local_files_only=True)
     return Retrieval(judge, tokenizer, load_pictures()['caption'][:] if pool is None else pool)
 
-# %% ../nbs/00_embedded.ipynb #fc17afaf
+# %% ../nbs/00_embedded.ipynb #3f8743ca
 def load_scorer(
     name:str=None # Folder or hub id; None: the appeal scorer for the embedded model's mid block
 ): # A `midu.scorer.Scorer`, in evaluation mode

@@ -5,24 +5,24 @@
 # %% auto #0
 __all__ = ['FeatureStore', 'extract']
 
-# %% ../nbs/05_features.ipynb #0025bb6f
-import json, os
+# %% ../nbs/05_features.ipynb #6dfdc9be
+import hashlib, json, os
 from pathlib import Path
 import numpy as np, torch
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
-from .embedded import encode_latents, encode_text
+from .embedded import as_pixels, encode_latents, encode_text, noised
 from .hooks import capture, find_module
 from .ratings import check_ratings
 
-# %% ../nbs/05_features.ipynb #be606383
+# %% ../nbs/05_features.ipynb #e40eba8e
 class FeatureStore:
     "Stored activations with their timesteps, picture indices and ratings; a folder of safetensors shards and a `meta.json`"
-    def __init__(self, folder):
+    def __init__(self, folder, draws=None): # Use only the first `draws` shards; None: all
         self.folder = Path(folder)
         if not (self.folder/'meta.json').exists(): raise FileNotFoundError(f"{self.folder} holds no feature store (no meta.json)")
         self.meta = json.loads((self.folder/'meta.json').read_text())
-        shards = [load_file(f) for f in sorted(self.folder.glob('shard-*.safetensors'))]
+        shards = [load_file(f) for f in sorted(self.folder.glob('shard-*.safetensors'))[:draws]]
         if not shards: raise ValueError(f"The feature store {self.folder} is empty; run `extract` again, it goes on where it stopped")
         for k in ('features', 'timestep', 'picture', 'rating'): setattr(self, k, torch.cat([s[k] for s in shards]))
 
@@ -32,23 +32,44 @@ class FeatureStore:
     @property
     def in_shape(self): "(channels, height, width) of one activation"; return tuple(self.features.shape[1:])
 
-# %% ../nbs/05_features.ipynb #ab552422
-def _settings(pipe, latents, captions, **kwargs):
+# %% ../nbs/05_features.ipynb #2e7e0cdd
+def _sha(data): return hashlib.sha256(data).hexdigest()[:16]
+
+def _settings(pipe, images, captions, ratings, text, **kwargs):
     "What a store's contents depend on, as JSON"
-    config = {k: v for k, v in pipe.unet.config.items() if not k.startswith('_')}
-    weights = sum(p.detach().double().abs().mean().item() for p in pipe.unet.parameters())
-    digest = round(latents.double().abs().mean().item(), 6)
-    return json.loads(json.dumps(dict(unet=config, weights=round(weights, 6), latents=digest, n=len(captions), **kwargs), default=str))
+    plain = lambda config: {k: v for k, v in config.items() if not k.startswith('_')}
+    mean = lambda *ts: float(f'{sum(t.detach().double().abs().mean().item() for t in ts):.5g}')
+    meta = dict(unet=plain(pipe.unet.config), scheduler=plain(pipe.scheduler.config), pictures=_sha(as_pixels(images).cpu().contiguous().numpy().tobytes()),
+                captions=_sha('\0'.join(captions).encode()), ratings=_sha(ratings.tobytes()), n=len(captions),
+                weights=mean(*pipe.unet.parameters()), text=mean(text), **kwargs)
+    return json.loads(json.dumps(meta, default=str))
 
 def _prepare(folder, meta):
     "Make the folder, or check that it was made with the same settings"
     file = Path(folder)/'meta.json'
-    if not file.exists(): file.parent.mkdir(parents=True, exist_ok=True); file.write_text(json.dumps(meta)); return
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temp = file.with_suffix('.partial'); temp.write_text(json.dumps(meta)); os.replace(temp, file)
+        return
     old = json.loads(file.read_text())
     wrong = [k for k in meta if old.get(k) != meta[k]]
-    if wrong: raise ValueError(f"{folder} was made with another {', '.join(wrong)}: " + '; '.join(f'{k} {old.get(k)} there, {meta[k]} here' for k in wrong if k != 'unet'))
+    if wrong: raise ValueError(f"{folder} was made with another {', '.join(wrong)}: " + '; '.join(f'{k} {old.get(k)} there, {meta[k]} here' for k in wrong if k not in ('unet', 'scheduler')))
 
-# %% ../nbs/05_features.ipynb #58131b94
+# %% ../nbs/05_features.ipynb #c61374b3
+def _write_shard(unet, scheduler, latents, text, ratings, folder, layer, noise, bs, seed, d, bar):
+    "One pass over the pictures, with noise of its own"
+    g, n = torch.Generator().manual_seed(seed*1000+d), len(latents)
+    t = torch.randint(0, scheduler.config.num_train_timesteps, (n,), generator=g) if noise else torch.zeros(n, dtype=torch.long)
+    x = noised(scheduler, latents, torch.randn(latents.shape, generator=g).to(latents), t) if noise else latents
+    features = []
+    for xb, tb, cb in zip(x.split(bs), t.to(x.device).split(bs), text.split(bs)):
+        with capture(unet, layer, stop=True) as acts: unet(xb, tb, cb)
+        features.append(acts[layer].half().cpu()); bar.update(len(xb))
+    temp = folder/f'partial-{d:03d}.safetensors'
+    save_file(dict(features=torch.cat(features), timestep=t, picture=torch.arange(n), rating=torch.tensor(ratings, dtype=torch.float32)), temp)
+    os.replace(temp, folder/f'shard-{d:03d}.safetensors')
+
+# %% ../nbs/05_features.ipynb #4156d70d
 @torch.no_grad()
 def extract(
     pipe, # A latent diffusion pipeline with a UNet
@@ -58,7 +79,7 @@ def extract(
     folder, # Where the store is, or will be
     layer:str='mid_block', # Dotted name of a module in the UNet
     draws:int=4, # Passes over the pictures, each with new noise
-    noised:bool=True, # Noise at timesteps drawn evenly from all; False: clean latents at timestep 0
+    noise:bool=True, # Noise at timesteps drawn evenly from all; False: clean latents at timestep 0
     bs:int=64, # Pictures in a batch
     seed:int=0, # Start of all noise
     progress:bool=True # Show a bar?
@@ -71,22 +92,8 @@ def extract(
     side = pipe.unet.config.sample_size
     if latents.shape[-1] != side: raise ValueError(f"The pictures give latents of {tuple(latents.shape[-2:])}, the UNet was made for ({side}, {side}): expected pictures of {side*pipe.vae_scale_factor}×{side*pipe.vae_scale_factor} pixels")
     folder = Path(folder)
-    _prepare(folder, _settings(pipe, latents, captions, layer=layer, noised=noised, seed=seed, ratings=round(float(np.mean(ratings*np.arange(1, len(ratings)+1))), 6)))
+    _prepare(folder, _settings(pipe, images, captions, ratings, text, layer=layer, noise=noise, seed=seed))
     todo = [d for d in range(draws) if not (folder/f'shard-{d:03d}.safetensors').exists()]
     with tqdm(total=len(todo)*len(latents), desc='features', disable=not progress or not todo, leave=False) as bar:
-        for d in todo: _write_shard(pipe.unet, pipe.scheduler, latents, text, ratings, folder, layer, noised, bs, seed, d, bar)
-    return FeatureStore(folder)
-
-def _write_shard(unet, scheduler, latents, text, ratings, folder, layer, noised, bs, seed, d, bar):
-    "One pass over the pictures, with noise of its own"
-    g, n = torch.Generator().manual_seed(seed*1000+d), len(latents)
-    t = torch.randint(0, scheduler.config.num_train_timesteps, (n,), generator=g) if noised else torch.zeros(n, dtype=torch.long)
-    noise = torch.randn(latents.shape, generator=g).to(latents)
-    x = scheduler.add_noise(latents, noise, t.to(latents.device)) if noised else latents
-    features = []
-    for xb, tb, cb in zip(x.split(bs), t.to(x.device).split(bs), text.split(bs)):
-        with capture(unet, layer, stop=True) as acts: unet(xb, tb, cb)
-        features.append(acts[layer].half().cpu()); bar.update(len(xb))
-    temp = folder/f'partial-{d:03d}.safetensors'
-    save_file(dict(features=torch.cat(features), timestep=t, picture=torch.arange(n), rating=torch.tensor(ratings, dtype=torch.float32)), temp)
-    os.replace(temp, folder/f'shard-{d:03d}.safetensors')
+        for d in todo: _write_shard(pipe.unet, pipe.scheduler, latents, text, ratings, folder, layer, noise, bs, seed, d, bar)
+    return FeatureStore(folder, draws)

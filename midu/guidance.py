@@ -5,13 +5,24 @@
 # %% auto #0
 __all__ = ['in_forward', 'Objective', 'guide']
 
-# %% ../nbs/07_guidance.ipynb #cc338df9
+# %% ../nbs/07_guidance.ipynb #8f86a57c
 import dataclasses, math, warnings
 from functools import wraps
 import torch
-from .hooks import Hook, Hooks, find_module, first_tensor
+from .hooks import Hook, Hooks, capture, find_module, first_tensor
 
-# %% ../nbs/07_guidance.ipynb #ef4ad6ca
+# %% ../nbs/07_guidance.ipynb #28eca3bd
+def _map(x, fn):
+    "`fn` of every tensor in nested tuples, lists, dicts and dataclasses"
+    if isinstance(x, torch.Tensor): return fn(x)
+    if isinstance(x, dict) and not dataclasses.is_dataclass(x): return {k: _map(v, fn) for k, v in x.items()}
+    if isinstance(x, (list, tuple)): return type(x)(_map(v, fn) for v in x)
+    if dataclasses.is_dataclass(x): return type(x)(**{f.name: _map(getattr(x, f.name), fn) for f in dataclasses.fields(x)})
+    return x
+
+def _detach(x): return _map(x, torch.Tensor.detach)
+
+# %% ../nbs/07_guidance.ipynb #24c24ca1
 def in_forward(
     forward, # The denoiser's forward
     layers, # {dotted name: module} of the layers to look at
@@ -29,7 +40,7 @@ def in_forward(
             torch.set_grad_enabled(False)
             return _detach(out)
         return fn
-    hooks = Hooks([], None)
+    hooks = Hooks()
     try:
         for name, module in layers.items(): hooks.append(Hook(module, look(name)))
         with torch.enable_grad(): out = forward(leaf, *args, **kwargs)
@@ -37,17 +48,7 @@ def in_forward(
     if not grad: raise RuntimeError(f"The denoiser ran without reaching {', '.join(set(layers)-set(found))}")
     return _detach(out), grad[0]
 
-def _map(x, fn):
-    "`fn` of every tensor in nested tuples, lists, dicts and dataclasses"
-    if isinstance(x, torch.Tensor): return fn(x)
-    if isinstance(x, dict) and not dataclasses.is_dataclass(x): return {k: _map(v, fn) for k, v in x.items()}
-    if isinstance(x, (list, tuple)): return type(x)(_map(v, fn) for v in x)
-    if dataclasses.is_dataclass(x): return type(x)(**{f.name: _map(getattr(x, f.name), fn) for f in dataclasses.fields(x)})
-    return x
-
-def _detach(x): return _map(x, torch.Tensor.detach)
-
-# %% ../nbs/07_guidance.ipynb #274f623f
+# %% ../nbs/07_guidance.ipynb #5c0c12cf
 class Objective:
     "Something to go down while sampling: `loss(head(activation of layer))`"
     def __init__(self,
@@ -61,17 +62,19 @@ class Objective:
         self.loss = loss or (lambda prediction: -prediction)
         self.layer, self.scale, self.start, self.stop = layer or getattr(head, 'layer', None), scale, start, stop
         self.recommended_scale = getattr(head, 'recommended_scale', None)
+        self.like = next(head.parameters(), None) if isinstance(head, torch.nn.Module) else None
         if not callable(self.head): raise TypeError(f"An objective needs a scorer or another callable as head, got {head!r}")
         if self.layer is None: raise ValueError(f"{type(head).__name__} does not say which layer it reads: give Objective(..., layer='mid_block')")
 
     def __call__(self, activation):
         "Predictions and losses, each (n,)"
+        if self.like is not None: activation = activation.to(self.like.device, self.like.dtype)  # a half or GPU denoiser, a float head
         prediction = self.head(activation)
         loss = self.loss(prediction)
         if loss.shape != activation.shape[:1]: raise ValueError(f"The loss has shape {tuple(loss.shape)}, expected one number a sample: {tuple(activation.shape[:1])}")
         return prediction, loss
 
-# %% ../nbs/07_guidance.ipynb #4f789e2e
+# %% ../nbs/07_guidance.ipynb #f09fe1d2
 def _number(name, value):
     "`value` as a float, refused unless finite"
     try: number = float(value)
@@ -97,7 +100,7 @@ def _add_to_first(out, delta):
     name = dataclasses.fields(out)[0].name
     return type(out)(**{f.name: getattr(out, f.name)+(delta if f.name == name else 0) for f in dataclasses.fields(out)})
 
-# %% ../nbs/07_guidance.ipynb #70aec123
+# %% ../nbs/07_guidance.ipynb #8e1336cf
 class guide:
     "Guide whatever `pipe` draws inside a `with` block by the gradient of objectives on its denoiser's internal activations"
     def __init__(self,
@@ -112,7 +115,7 @@ class guide:
         self.objectives = [o if isinstance(o, Objective) else Objective(o) for o in what]
         if not isinstance(every, int) or every < 1: raise ValueError(f"every is {every!r}; expected a whole number from 1")
         self.layers = {o.layer: find_module(self.denoiser, o.layer) for o in self.objectives}
-        self.plan, self.history, self.skipped = [], [], 0
+        self.plan, self.history, self.skipped, self.checked = [], [], 0, False
         for o in self.objectives:
             s = next((s for s in (o.scale, scale, o.recommended_scale) if s is not None), None)
             if s is None: raise ValueError("No scale: the scorer has no recommended_scale, so give guide(..., scale=...)")
@@ -141,7 +144,7 @@ class guide:
             if before is not None: d['forward'] = before
         if self.skipped: warnings.warn(f"{self.skipped} steps were left unguided because their gradient was not finite; try a smaller scale or higher precision")
 
-# %% ../nbs/07_guidance.ipynb #7c49e220
+# %% ../nbs/07_guidance.ipynb #83bd2556
 def _wrapped(pipe, forward, stack):
     "The denoiser's `forward` with the guidance of all blocks on `stack`"
     @wraps(forward)
@@ -149,20 +152,23 @@ def _wrapped(pipe, forward, stack):
         index, n_steps = _place(pipe.scheduler, timestep)
         active = [(g, g.active(index, n_steps)) for g in stack]
         if not any(a for _, a in active):
-            if index == 0: _check_shapes(stack, forward, sample, timestep, args, kwargs)
+            late = [g for g in stack if not g.checked and any(s for _, s, *_ in g.plan)]
+            if late: _check_shapes(late, pipe.unet, forward, sample, timestep, args, kwargs)
             return forward(sample, timestep, *args, **kwargs)
         half = len(sample)//2 if getattr(pipe, 'do_classifier_free_guidance', False) and len(sample) % 2 == 0 else 0
         (s0, t0, a0, k0), (s1, t1, a1, k1) = _split_at(half, len(sample), (sample, timestep, args, kwargs))
         layers = {k: m for g, a in active for k, m in g.layers.items() if any(o.layer == k for o, _ in a)}
-        seen = []
-        out, grad = in_forward(forward, layers, lambda acts: _total_loss(active, acts, seen), s1, t1, *a1, **k1)
-        grad = _checked(active, seen, grad, timestep)
+        seen, up = [], 2.**10 if sample.dtype == torch.float16 else 1.  # small gradients would vanish in half precision
+        out, grad = in_forward(forward, layers, lambda acts: up*_total_loss(active, acts, seen), s1, t1, *a1, **k1)
+        grad = grad.float()/up
+        delta = _checked(active, seen, grad, (_noise_factor(pipe.scheduler, timestep)*grad).to(sample.dtype), timestep)
         if half:
             with torch.no_grad(): out = _join_outputs(forward(s0, t0, *a0, **k0), out)
-            grad = torch.cat([grad, grad])
-        return _add_to_first(out, (_noise_factor(pipe.scheduler, timestep)*grad).to(sample.dtype))
+            delta = torch.cat([delta, delta])
+        return _add_to_first(out, delta)
     return inner
 
+# %% ../nbs/07_guidance.ipynb #021d50f8
 def _place(scheduler, timestep):
     "Index of `timestep` among the scheduler's, and how many there are"
     ts = scheduler.timesteps
@@ -174,9 +180,10 @@ def _noise_factor(scheduler, timestep):
     abar = scheduler.alphas_cumprod.double()[int(torch.as_tensor(timestep).flatten()[0].round())]
     kind = scheduler.config.get('prediction_type', 'epsilon')
     if kind not in ('epsilon', 'v_prediction'): raise ValueError(f"The scheduler's prediction_type is {kind!r}; expected 'epsilon' or 'v_prediction'")
+    if abar < 1e-6: return 0.  # nothing but noise (zero terminal SNR): there is no picture to guide yet
     return ((1-abar)/(abar if kind == 'v_prediction' else 1)).sqrt().item()
 
-# %% ../nbs/07_guidance.ipynb #4e0f5e6a
+# %% ../nbs/07_guidance.ipynb #ca87d62b
 def _total_loss(active, acts, seen):
     "Scaled sum of all objectives' losses; what each saw goes to `seen`"
     total = 0.
@@ -188,9 +195,10 @@ def _total_loss(active, acts, seen):
             total = total + scale*loss.sum()
     return total
 
-def _checked(active, seen, grad, timestep):
-    "The gradient, zero where it is not finite, after a row for each guide's history"
-    finite = torch.isfinite(grad.flatten(1)).all(1)
+# %% ../nbs/07_guidance.ipynb #614fbf56
+def _checked(active, seen, grad, delta, timestep):
+    "The change of the prediction, zero where it is not finite, after a row for each guide's history"
+    finite = torch.isfinite(delta.flatten(1)).all(1)
     norms = grad.flatten(1).norm(dim=1)
     for g, objectives in active:
         mine = [(p, l) for h, p, l in seen if h is g]
@@ -198,15 +206,14 @@ def _checked(active, seen, grad, timestep):
         g.history.append(dict(timestep=int(torch.as_tensor(timestep).flatten()[0]), loss=sum(l.mean().item() for _, l in mine),
                               score=mine[0][0].float().mean().item(), grad_norm=norms.mean().item()))
         g.skipped += int(not finite.all())
-    return torch.where(finite[:, None, None, None], grad, torch.zeros_like(grad))
+    return torch.where(finite.view(-1, *[1]*(delta.ndim-1)), delta, torch.zeros_like(delta))
 
-def _check_shapes(stack, forward, sample, timestep, args, kwargs):
+# %% ../nbs/07_guidance.ipynb #32bfcf4c
+def _check_shapes(guides, denoiser, forward, *inputs):
     "Before the first step, also where guidance starts later: does every scorer fit its layer?"
-    found = [(o, g.layers[o.layer]) for g in stack for o in g.objectives if o.check]
-    if not found: return
-    def check(o): return lambda hook, module, inp, out: o.check(first_tensor(out).shape)
-    hooks = Hooks([], None)
-    try:
-        for o, m in found: hooks.append(Hook(m, check(o)))
-        with torch.no_grad(): forward(*_split_at(1, len(sample), (sample, timestep, *args))[0], **_split_at(1, len(sample), kwargs)[0])
-    finally: hooks.remove()
+    objectives = [o for g in guides for o in g.objectives if o.check]
+    if objectives:
+        s, t, args, kwargs = _split_at(1, len(inputs[0]), inputs)[0]
+        with torch.no_grad(), capture(denoiser, *(o.layer for o in objectives), stop=True) as acts: forward(s, t, *args, **kwargs)
+        for o in objectives: o.check(acts[o.layer].shape)
+    for g in guides: g.checked = True

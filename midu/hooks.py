@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['Hook', 'Hooks', 'find_module', 'first_tensor', 'capture']
 
-# %% ../nbs/01_hooks.ipynb #0821f495
+# %% ../nbs/01_hooks.ipynb #345e6657
 import difflib
 from contextlib import contextmanager
 import torch
 from torch import nn
 
-# %% ../nbs/01_hooks.ipynb #29d2dd26
+# %% ../nbs/01_hooks.ipynb #3710af26
 class Hook:
     "Call `fn(hook, module, input, output)` after `module` has run; if `fn` returns something, that becomes the output"
     def __init__(self, module:nn.Module, fn):
@@ -22,13 +22,17 @@ class Hook:
 
 class Hooks(list):
     "A `Hook` for each of several modules"
-    def __init__(self, modules, fn): super().__init__(Hook(m, fn) for m in modules)
+    def __init__(self, modules=(), fn=None):
+        super().__init__()
+        try:
+            for m in modules: self.append(Hook(m, fn))
+        except BaseException: self.remove(); raise
     def remove(self):
         for h in self: h.remove()
     def __enter__(self): return self
     def __exit__(self, *args): self.remove()
 
-# %% ../nbs/01_hooks.ipynb #d10d5bec
+# %% ../nbs/01_hooks.ipynb #806f55ee
 def find_module(
     model:nn.Module, # Where to look
     name:str # Dotted name, as in `model.named_modules()`
@@ -44,11 +48,12 @@ def first_tensor(output):
     while not isinstance(output, torch.Tensor): output = output[0]
     return output
 
-# %% ../nbs/01_hooks.ipynb #89e4f9ae
-class _Captured(Exception):
+# %% ../nbs/01_hooks.ipynb #f3552e14
+class _Captured(BaseException):
     "Ends a forward pass once its `owner` has everything"
     def __init__(self, owner): self.owner = owner
 
+# %% ../nbs/01_hooks.ipynb #75b9864d
 @contextmanager
 def capture(
     model:nn.Module, # Any model
@@ -58,8 +63,7 @@ def capture(
 ): # A dict from name to output
     "The outputs of named modules during a `with` block; a later forward pass overwrites them"
     if not names: raise ValueError("capture needs the name of at least one module")
-    modules, found = [find_module(model, n) for n in names], {}
-    hooks = Hooks([], None)
+    modules, found, hooks = {n: find_module(model, n) for n in names}, {}, Hooks()
     def keep(name):
         def fn(hook, module, input, output):
             out = first_tensor(output)
@@ -67,7 +71,7 @@ def capture(
             if stop and len(found) == len(modules): raise _Captured(found)
         return fn
     try:
-        for name, module in zip(names, modules): hooks.append(Hook(module, keep(name)))
+        for name, module in modules.items(): hooks.append(Hook(module, keep(name)))
         yield found
     except _Captured as e:
         if e.owner is not found: raise

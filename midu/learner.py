@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['ShuffledBatches', 'DataLoaders', 'CancelFitException', 'CancelEpochException', 'CancelBatchException',
            'CallbackError', 'Callback', 'run_cbs', 'with_cbs', 'TrainCB', 'Learner', 'to_device', 'DeviceCB',
-           'MetricsCB', 'MixedPrecisionCB', 'GradClipCB', 'EMACB', 'save_tree', 'load_tree', 'CheckpointCB',
-           'in_notebook', 'ProgressCB', 'MonitorCB', 'SaveBestCB', 'EarlyStopCB', 'WandbCB', 'AccelerateCB']
+           'MetricsCB', 'MixedPrecisionCB', 'GradClipCB', 'EMACB', 'save_tree', 'load_tree', 'get_rng', 'set_rng',
+           'CheckpointCB', 'in_notebook', 'ProgressCB', 'MonitorCB', 'SaveBestCB', 'EarlyStopCB', 'WandbCB',
+           'AccelerateCB']
 
-# %% ../nbs/02_learner.ipynb #d3f53376
-import json, math, os, shutil, sys, time
+# %% ../nbs/02_learner.ipynb #429d4744
+import json, math, os, random, shutil, sys, time
 from contextlib import nullcontext
 from copy import deepcopy
 from functools import wraps
@@ -21,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 from safetensors.torch import load_file, save_file
 
-# %% ../nbs/02_learner.ipynb #0855ac36
+# %% ../nbs/02_learner.ipynb #0e2d789e
 class ShuffledBatches(Sampler):
     "Lists of `bs` indices below `n`; their order depends on `seed` and the epoch alone, so that an interrupted epoch can be taken up again"
     def __init__(self,
@@ -45,7 +46,7 @@ class ShuffledBatches(Sampler):
         idx = torch.randperm(self.n, generator=g) if self.shuffle else torch.arange(self.n)
         for i in range(self.start, len(self)): yield idx[i*self.bs:(i+1)*self.bs][self.rank::self.world].tolist()
 
-# %% ../nbs/02_learner.ipynb #d054ff2e
+# %% ../nbs/02_learner.ipynb #7f033635
 class DataLoaders:
     "A training and a validation loader; `set_epoch` fixes the order of an epoch where the sampler has that method"
     def __init__(self, train, valid=None): self.train, self.valid = train, valid
@@ -65,7 +66,7 @@ class DataLoaders:
         if hasattr(sampler, 'set_epoch'): sampler.set_epoch(epoch, start)
         elif start: raise ValueError("Resuming inside an epoch needs a sampler with `set_epoch(epoch, start)`, such as ShuffledBatches")
 
-# %% ../nbs/02_learner.ipynb #8b5bd861
+# %% ../nbs/02_learner.ipynb #317f0057
 class CancelFitException(Exception): "Raised by a callback to end the whole fit"
 class CancelEpochException(Exception): "Raised by a callback to end this epoch"
 class CancelBatchException(Exception): "Raised by a callback to end this batch"
@@ -74,7 +75,7 @@ class CallbackError(RuntimeError): "A callback failed; the message names it, `__
 _cancels = dict(fit=CancelFitException, epoch=CancelEpochException, batch=CancelBatchException)
 _passed_on = (*_cancels.values(), CallbackError, FloatingPointError)
 
-# %% ../nbs/02_learner.ipynb #095e6193
+# %% ../nbs/02_learner.ipynb #39760154
 class Callback:
     "Methods named `before_fit`, `after_batch`, … are called by the `Learner` with itself as argument, lowest `order` first"
     order = 0
@@ -84,17 +85,22 @@ class Callback:
     def __repr__(self): return type(self).__name__
 
 def run_cbs(cbs, name, learn=None):
-    "Call the method `name` of those callbacks that have it"
+    "Call the method `name` of those callbacks that have it; of `cleanup_…` all run, even if one fails"
+    failed = None
     for cb in sorted(cbs, key=attrgetter('order')):
         method = getattr(cb, name, None)
         if method is None: continue
         try: method(learn)
         except _passed_on: raise
-        except Exception as e: raise CallbackError(f"{cb!r}.{name} failed: {type(e).__name__}: {e}") from e
+        except Exception as e:
+            error = CallbackError(f"{cb!r}.{name} failed: {type(e).__name__}: {e}"); error.__cause__ = e
+            if not name.startswith('cleanup'): raise error
+            failed = failed or error
+    if failed: raise failed
 
-# %% ../nbs/02_learner.ipynb #55e23602
+# %% ../nbs/02_learner.ipynb #3e4b1350
 class with_cbs:
-    "Decorate a `Learner` method: `before_name`, the method, `after_name`; a cancel exception skips the rest; `cleanup_name` always runs"
+    "Decorate a `Learner` method: `before_name`, the method, `after_name`; a cancel exception skips to `after_cancel_name`; `cleanup_name` always runs"
     def __init__(self, name): self.name = name
     def __call__(self, f):
         @wraps(f)
@@ -103,27 +109,34 @@ class with_cbs:
                 learn.callback(f'before_{self.name}')
                 f(learn, *args, **kwargs)
                 learn.callback(f'after_{self.name}')
-            except _cancels[self.name]: pass
+            except _cancels[self.name]: learn.callback(f'after_cancel_{self.name}')
             finally: learn.callback(f'cleanup_{self.name}')
         return inner
 
-# %% ../nbs/02_learner.ipynb #aa534133
+# %% ../nbs/02_learner.ipynb #ba54cae7
 class TrainCB(Callback):
     "The five steps of training; subclass it when a model needs other inputs or another loss"
     order, computes = -10, True
     def __init__(self, n_inp:int=1): self.n_inp = n_inp # How many of a batch's items go to the model; the rest goes to the loss
     def predict(self, learn): learn.preds = learn.model(*learn.batch[:self.n_inp])
-    def get_loss(self, learn): learn.loss = learn.loss_func(learn.preds, *learn.batch[self.n_inp:])
+    def get_loss(self, learn):
+        targets = learn.batch[self.n_inp:]
+        if learn.loss_func is F.mse_loss and learn.preds.shape != targets[0].shape:  # it would broadcast
+            raise ValueError(f"Predictions of shape {tuple(learn.preds.shape)} do not fit targets of shape {tuple(targets[0].shape)}")
+        learn.loss = learn.loss_func(learn.preds, *targets)
     def backward(self, learn):
         if not torch.isfinite(learn.loss):
             raise FloatingPointError(f"The loss is {learn.loss.item()} at step {learn.global_step}, learning rate {learn.opt.param_groups[0]['lr']:.3g}")
         learn.backprop(learn.loss)
     def step(self, learn): learn.update()
     def zero_grad(self, learn): learn.opt.zero_grad()
+    def after_cancel_batch(self, learn):
+        if learn.training: learn.opt.zero_grad()
 
-# %% ../nbs/02_learner.ipynb #a56fe621
+# %% ../nbs/02_learner.ipynb #56084576
 class Learner:
     "Model, data, loss and optimiser in one place; `fit` trains, callbacks do the rest"
+    rank = 0 # Which of several processes this is; the first shows and saves
     def __init__(self,
         model:nn.Module, # What is trained
         dls:DataLoaders, # Training and validation batches
@@ -136,71 +149,81 @@ class Learner:
         if not any(hasattr(cb, 'predict') for cb in self.cbs): self.cbs.insert(0, TrainCB())
         self.opt, self.global_step, self.start_epoch, self.start_iter = None, 0, 0, 0
 
+    @property
+    def main(self): return self.rank == 0
+    @property
+    def plain(self): "The model without what wraps it for several processes"; return getattr(self.model, 'module', self.model)
     def callback(self, name): run_cbs(self.cbs, name, self)
-    main = True # Is this the process that shows and saves?
     def backprop(self, loss): loss.backward()
     def update(self): self.opt.step()
-
-    @with_cbs('batch')
-    def _one_batch(self):
-        self.callback('predict');  self.callback('after_predict')
-        self.callback('get_loss'); self.callback('after_loss')
-        if not self.training: return
-        self.callback('backward');  self.callback('after_backward')
-        self.callback('step');      self.callback('after_step')
-        self.callback('zero_grad'); self.global_step += 1
-
-    @with_cbs('epoch')
-    def _one_epoch(self):
-        for self.iter, self.batch in enumerate(self.dl, self.start_iter): self._one_batch()
-
-    def one_epoch(self, training):
-        "All batches of one loader, training or validating"
-        self.model.train(training); self.training = training
-        self.dl = self.dls.train if training else self.dls.valid
-        with nullcontext() if training else torch.no_grad(): self._one_epoch()
-        self.start_iter = 0
-
-    @with_cbs('fit')
-    def _fit(self, train, valid):
-        for self.epoch in range(self.start_epoch, self.n_epochs):
-            self.dls.set_epoch(self.epoch, self.start_iter)
-            if train: self.one_epoch(True)
-            if valid and self.dls.valid is not None: self.one_epoch(False)
-
-    def fit(self,
-        n_epochs:int=1, # Passes over the training data
-        lr:float=None, # Instead of the learner's own
-        train=True, valid=True, # Which loaders to run
-        cbs=() # Callbacks for this fit only
-    ):
-        "Train for `n_epochs`, validating after each"
-        self.n_epochs, extra = n_epochs, list(cbs)
-        self.cbs += extra
-        try:
-            params = [p for p in self.model.parameters() if p.requires_grad]
-            self.opt = self.opt_func(params, lr=self.lr if lr is None else lr)
-            self.global_step, self.start_epoch, self.start_iter = 0, 0, 0
-            self.n_steps = n_epochs*len(self.dls.train)
-            if train and not self.n_steps: raise ValueError(f"Nothing to train on: {n_epochs} epochs of {len(self.dls.train)} batches")
-            self._fit(train, valid)
-        finally:
-            for cb in extra: self.cbs.remove(cb)
-        return self
-
     def find(self, cls):
         "The callback of class `cls`"
         found = [cb for cb in self.cbs if isinstance(cb, cls)]
         if not found: raise ValueError(f"The learner has no {cls.__name__}; its callbacks are {self.cbs}")
         return found[0]
 
-# %% ../nbs/02_learner.ipynb #a608815c
+# %% ../nbs/02_learner.ipynb #fadaedf6
+@patch
+@with_cbs('batch')
+def _one_batch(self:Learner):
+    self.callback('predict');  self.callback('after_predict')
+    self.callback('get_loss'); self.callback('after_loss')
+    if not self.training: return
+    self.callback('backward');  self.callback('after_backward')
+    self.callback('step');      self.callback('after_step')
+    self.callback('zero_grad'); self.global_step += 1
+
+@patch
+@with_cbs('epoch')
+def _one_epoch(self:Learner):
+    for self.iter, self.batch in enumerate(self.dl, self.start_iter): self._one_batch()
+
+@patch
+def one_epoch(self:Learner, training):
+    "All batches of one loader, training or validating"
+    self.model.train(training); self.training = training
+    self.dl = self.dls.train if training else self.dls.valid
+    if len(self.dl) == 0: raise ValueError(f"The {'training' if training else 'validation'} loader is empty")
+    with nullcontext() if training else torch.no_grad(): self._one_epoch()
+    self.start_iter = 0
+
+# %% ../nbs/02_learner.ipynb #28a158ca
+@patch
+@with_cbs('fit')
+def _fit(self:Learner, train, valid):
+    for self.epoch in range(self.start_epoch, self.n_epochs):
+        self.dls.set_epoch(self.epoch, self.start_iter)
+        if train: self.one_epoch(True)
+        if valid and self.dls.valid is not None: self.one_epoch(False)
+
+@patch
+def fit(self:Learner,
+    n_epochs:int=1, # Passes over the training data
+    lr:float=None, # Instead of the learner's own
+    train:bool=True, valid:bool=True, # Which loaders to run
+    cbs=() # Callbacks for this fit only
+):
+    "Train for `n_epochs`, validating after each"
+    self.n_epochs, extra = n_epochs, list(cbs)
+    self.cbs += extra
+    try:
+        self.opt = self.opt_func([p for p in self.model.parameters() if p.requires_grad], lr=self.lr if lr is None else lr) if train else None
+        self.global_step, self.start_epoch, self.start_iter = 0, 0, 0
+        self.n_steps = n_epochs*len(self.dls.train) if train else 0
+        if train and not self.n_steps: raise ValueError(f"Nothing to train on: {n_epochs} epochs of {len(self.dls.train)} batches")
+        self._fit(train, valid)
+    finally:
+        for cb in extra: self.cbs.remove(cb)
+    return self
+
+# %% ../nbs/02_learner.ipynb #03f9d10f
 def to_device(x, device):
     "Tensors in any nesting of lists, tuples and dicts, moved to `device`"
-    if isinstance(x, torch.Tensor): return x.to(device, non_blocking=True)
+    if isinstance(x, torch.Tensor): return x.to(device, non_blocking=torch.device(device).type != 'cpu')
     if isinstance(x, dict): return {k: to_device(v, device) for k, v in x.items()}
-    if isinstance(x, (list, tuple)): return type(x)(to_device(v, device) for v in x)
-    return x
+    if not isinstance(x, (list, tuple)): return x
+    moved = [to_device(v, device) for v in x]
+    return type(x)(*moved) if hasattr(x, '_fields') else type(x)(moved)
 
 class DeviceCB(Callback):
     "Model and batches on one device"
@@ -209,7 +232,7 @@ class DeviceCB(Callback):
     def before_fit(self, learn): learn.model.to(self.device)
     def before_batch(self, learn): learn.batch = to_device(learn.batch, self.device)
 
-# %% ../nbs/02_learner.ipynb #0c60d792
+# %% ../nbs/02_learner.ipynb #62745a89
 class MetricsCB(Callback):
     "Mean loss and any metrics with `update(preds, target)`, `compute` and `reset` (torchmetrics' interface), a row per epoch in `rows`"
     order = 10
@@ -230,7 +253,7 @@ class MetricsCB(Callback):
     def state(self): return dict(rows=self.rows, total=float(self.total), count=self.count)
     def load_state(self, state): self.rows, self.total, self.count = state['rows'], state['total'], state['count']
 
-# %% ../nbs/02_learner.ipynb #15bd3e6b
+# %% ../nbs/02_learner.ipynb #943846ca
 class MixedPrecisionCB(Callback):
     "Forward pass and loss under `torch.autocast`; with fp16 (CUDA) the loss is scaled before the backward pass, bf16 needs no scaling"
     order, computes = -15, True
@@ -239,8 +262,9 @@ class MixedPrecisionCB(Callback):
     def before_fit(self, learn):
         device = next(learn.model.parameters()).device.type
         if self.dtype == torch.float16 and device == 'cpu': raise ValueError("fp16 training needs a GPU; use MixedPrecisionCB(torch.bfloat16) on a CPU")
-        self.scaler = torch.amp.GradScaler(device, enabled=self.dtype == torch.float16)
         self.device = device
+        if learn.opt is None: return
+        self.scaler = torch.amp.GradScaler(device, enabled=self.dtype == torch.float16)
         if self.scaler.is_enabled():
             learn.backprop = lambda loss: self.scaler.scale(loss).backward()
             learn.update = lambda: (self.scaler.step(learn.opt), self.scaler.update())
@@ -258,30 +282,30 @@ class MixedPrecisionCB(Callback):
     def state(self): return dict(scaler=self.scaler.state_dict())
     def load_state(self, state): self.scaler.load_state_dict(state['scaler'])
 
-# %% ../nbs/02_learner.ipynb #1e37aa41
+# %% ../nbs/02_learner.ipynb #dc08dd5e
 class GradClipCB(Callback):
     "Gradients scaled down to a norm of at most `max_norm` before each step"
     def __init__(self, max_norm=1.): self.max_norm = max_norm
     def after_backward(self, learn): self.norm = nn.utils.clip_grad_norm_(learn.model.parameters(), self.max_norm)
 
-# %% ../nbs/02_learner.ipynb #9d6a9a2f
+# %% ../nbs/02_learner.ipynb #f21de753
 class EMACB(Callback):
     "A slow average of the weights, in `model`; the decay grows with the steps up to `decay`, so that the start is forgotten"
     order = 5
     def __init__(self, decay=0.999): self.decay, self.model = decay, None
     def before_fit(self, learn):
-        if self.model is None: self.model = deepcopy(learn.model).eval().requires_grad_(False)
+        if self.model is None: self.model = deepcopy(learn.plain).eval().requires_grad_(False)
     @torch.no_grad()
     def after_step(self, learn):
         d = min(self.decay, (1+learn.global_step)/(10+learn.global_step))
-        ours, theirs = list(self.model.state_dict().values()), list(learn.model.state_dict().values())
+        ours, theirs = list(self.model.state_dict().values()), list(learn.plain.state_dict().values())
         pairs = [(a, b.to(a.dtype)) for a, b in zip(ours, theirs) if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1-d)
     def state(self): return dict(model={k: v.contiguous() for k, v in self.model.state_dict().items()}) if self.model is not None else {}
     def load_state(self, state):
         if state: self.model.load_state_dict(state['model'])
 
-# %% ../nbs/02_learner.ipynb #222813a6
+# %% ../nbs/02_learner.ipynb #e59fd3d7
 class _KeepPreds(Callback):
     "Predictions and targets of every batch"
     order = 70
@@ -289,18 +313,16 @@ class _KeepPreds(Callback):
     def after_batch(self, learn): self.preds.append(to_device(learn.preds, 'cpu')); self.targets.append(to_device(learn.batch[-1], 'cpu'))
 
 def _run(learn, dl, *cbs):
-    "One pass over `dl` without training, with `cbs` and those of the learner's callbacks that take part in computing; nothing of the learner changes"
-    names = 'cbs', 'dls', 'opt', 'global_step'
-    kept = {k: getattr(learn, k) for k in names}
+    "One pass over `dl` without training, with `cbs` and those of the learner's callbacks that take part in computing; the learner is left as it was"
+    kept, mode = dict(vars(learn)), learn.model.training
     learn.cbs = [cb for cb in learn.cbs if cb.computes] + list(cbs)
     learn.dls = DataLoaders(learn.dls.train, learn.dls.valid if dl is None else dl)
     try:
         if learn.dls.valid is None: raise ValueError("There is no validation loader; give one")
         learn.fit(1, train=False)
-    finally:
-        for k, v in kept.items(): setattr(learn, k, v)
+    finally: vars(learn).clear(); vars(learn).update(kept); learn.model.train(mode)
 
-# %% ../nbs/02_learner.ipynb #8967d6c5
+# %% ../nbs/02_learner.ipynb #04cab389
 @patch
 def get_preds(self:Learner, dl=None): # A loader; None: the validation loader
     "Predictions and targets over a loader, each as one tensor"
@@ -318,14 +340,15 @@ def evaluate(self:Learner, dl=None): # A loader; None: the validation loader
 @patch
 def save(self:Learner, file):
     "Write the model's weights as safetensors"
-    save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, file)
+    temp = f'{file}.partial'
+    save_file({k: v.detach().cpu().clone().contiguous() for k, v in self.plain.state_dict().items()}, temp); os.replace(temp, file)
 
 @patch
 def load(self:Learner, file):
     "Read weights that `save` wrote"
-    self.model.load_state_dict(load_file(file)); return self
+    self.plain.load_state_dict(load_file(file)); return self
 
-# %% ../nbs/02_learner.ipynb #b2b1d35b
+# %% ../nbs/02_learner.ipynb #73db64ed
 def _split(tree, prefix, tensors):
     "`tree` with its tensors moved to `tensors`, JSON being able to hold what is left"
     if isinstance(tree, torch.Tensor): tensors[prefix] = tree.detach().cpu().clone().contiguous(); return {'__tensor__': prefix}
@@ -340,6 +363,7 @@ def _join(tree, tensors):
     if '__tensor__' in tree: return tensors[tree['__tensor__']]
     return {k: _join(v, tensors) for k, v in tree['__dict__']}
 
+# %% ../nbs/02_learner.ipynb #cbaaeccf
 def save_tree(tree, folder):
     "Write nested dicts and lists of tensors and numbers as `state.json` and `state.safetensors`; all of it or nothing"
     folder, tensors = Path(folder), {}
@@ -347,16 +371,34 @@ def save_tree(tree, folder):
     shutil.rmtree(temp, ignore_errors=True); temp.mkdir(parents=True)
     (temp/'state.json').write_text(json.dumps(_split(tree, 'root', tensors)))
     save_file(tensors, temp/'state.safetensors')
-    shutil.rmtree(folder, ignore_errors=True); os.replace(temp, folder)
+    old = folder.with_name(folder.name + '.old')
+    if folder.exists(): os.replace(folder, old)
+    os.replace(temp, folder); shutil.rmtree(old, ignore_errors=True)
 
 def load_tree(folder):
     "Read what `save_tree` wrote"
     return _join(json.loads((Path(folder)/'state.json').read_text()), load_file(Path(folder)/'state.safetensors'))
 
-# %% ../nbs/02_learner.ipynb #adc969f3
+# %% ../nbs/02_learner.ipynb #67823eff
+def get_rng():
+    "State of the random numbers of torch (CPU and GPUs), NumPy and Python"
+    import numpy as np
+    kind, keys, *rest = np.random.get_state()
+    return dict(torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                numpy=[kind, keys.tolist(), *rest], python=list(random.getstate()))
+
+def set_rng(state):
+    "Take back what `get_rng` gave"
+    import numpy as np
+    torch.set_rng_state(state['torch'])
+    if torch.cuda.is_available() and len(state['cuda']) == torch.cuda.device_count(): torch.cuda.set_rng_state_all(state['cuda'])
+    kind, keys, *rest = state['numpy']; np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    version, keys, gauss = state['python']; random.setstate((version, tuple(keys), gauss))
+
+# %% ../nbs/02_learner.ipynb #82e09d02
 class CheckpointCB(Callback):
-    "Save everything every `seconds` and at the end; a later `fit` with the same folder goes on from there, to the same weights"
-    order = 50
+    "Save everything every `seconds` and at the end; a later `fit` with the same folder goes on from there, on a CPU to the same weights"
+    order = 57
     def __init__(self, folder, seconds=300): self.folder, self.seconds = Path(folder), seconds
     def latest(self):
         "The newest complete checkpoint, or None"
@@ -365,28 +407,35 @@ class CheckpointCB(Callback):
     def before_fit(self, learn):
         self.last, found = time.monotonic(), self.latest()
         if found is None: return
-        s = load_tree(found)
-        learn.model.load_state_dict(s['model']); learn.opt.load_state_dict(s['opt'])
+        s, others = load_tree(found), self._others(learn)
+        names, ours = [n for n, _ in s['cbs']], [repr(cb) for cb in others]
+        if names != ours: raise ValueError(f"{found} was made with the callbacks {', '.join(names)}; now there are {', '.join(ours)}")
+        learn.plain.load_state_dict(s['model']); learn.opt.load_state_dict(s['opt'])
         learn.global_step, learn.start_epoch, learn.start_iter = s['global_step'], s['epoch'], s['iter']
-        for cb, state in zip(self._others(learn), s['cbs']): cb.load_state(state)
-        torch.set_rng_state(s['rng'])
+        for cb, (_, state) in zip(others, s['cbs']): cb.load_state(state)
+        set_rng(s['rng'])
+        if learn.rank: torch.manual_seed(torch.initial_seed()+learn.global_step+learn.rank)  # not the first process's noise
 
-    def _others(self, learn): return [cb for cb in learn.cbs if cb is not self]
+    def _others(self, learn): return sorted((cb for cb in learn.cbs if type(cb).state is not Callback.state), key=repr)
     def after_batch(self, learn):
         if learn.training and time.monotonic()-self.last >= self.seconds: self.save(learn, learn.epoch, learn.iter+1)
     def after_fit(self, learn): self.save(learn, learn.n_epochs, 0)
+    def after_cancel_fit(self, learn): self.save(learn, learn.n_epochs, 0)
 
-    def save(self, learn, epoch, it):
-        "Write `step-NNNNNNNN`, then remove older ones"
-        if not learn.main: return
-        new = self.folder/f'step-{learn.global_step:08d}'
-        save_tree(dict(model=learn.model.state_dict(), opt=learn.opt.state_dict(), global_step=learn.global_step, epoch=epoch, iter=it,
-                       cbs=[cb.state() for cb in self._others(learn)], rng=torch.get_rng_state()), new)
-        for old in self.folder.glob('step-*'):
-            if old != new: shutil.rmtree(old, ignore_errors=True)
-        self.last = time.monotonic()
+# %% ../nbs/02_learner.ipynb #82c84250
+@patch
+def save(self:CheckpointCB, learn, epoch, it):
+    "Write a checkpoint for batch `it` of `epoch`, then remove older ones"
+    self.last = time.monotonic()
+    if not learn.main: return
+    new = self.folder/f'step-{learn.global_step:08d}-{epoch:05d}-{it:08d}'
+    if new.exists(): return
+    save_tree(dict(model=learn.plain.state_dict(), opt=learn.opt.state_dict(), global_step=learn.global_step, epoch=epoch, iter=it,
+                   cbs=[[repr(cb), cb.state()] for cb in self._others(learn)], rng=get_rng()), new)
+    for old in self.folder.glob('step-*'):
+        if old != new: shutil.rmtree(old, ignore_errors=True)
 
-# %% ../nbs/02_learner.ipynb #3b7cf641
+# %% ../nbs/02_learner.ipynb #59028de6
 def in_notebook():
     "Are outputs shown in a notebook, rather than a terminal or log?"
     ip = sys.modules.get('IPython')
@@ -409,41 +458,53 @@ def _table(rows):
     body = ''.join('<tr>' + ''.join(f'<td>{cell(r.get(c, ""))}</td>' for c in cols) + '</tr>' for r in rows)
     return f"<table><tr>{''.join(f'<th>{c}</th>' for c in cols)}</tr>{body}</table>"
 
-# %% ../nbs/02_learner.ipynb #4736fe72
+# %% ../nbs/02_learner.ipynb #600120be
 class ProgressCB(Callback):
     "Step, loss, rate and time left: a line in a terminal or log every `every` seconds; in a notebook one output that renews itself, with loss curve and the table of `MetricsCB`"
-    order = 60
-    def __init__(self, every=10., keep_rows=20): self.every, self.keep_rows = every, keep_rows
+    order = 56
+    def __init__(self, every=10., keep_rows=20, notebook=None): # Seconds between lines; rows of the table; a renewed output (None: where there is a notebook)?
+        self.every, self.keep_rows, self.show_notebook = every, keep_rows, notebook
+
     def before_fit(self, learn):
-        self.t0 = self.shown = time.monotonic(); self.first, self.losses, self.handle = None, [], None
-        self.notebook = in_notebook()
+        self.start = self.shown = time.monotonic()
+        self.first, self.losses, self.new, self.spent = None, [], [], 0.
+        self.notebook = in_notebook() if self.show_notebook is None else self.show_notebook
         if self.notebook and learn.main:
             from IPython.display import display, HTML
             self.html, self.handle = HTML, display(HTML('…'), display_id=True)
 
     def after_batch(self, learn):
         if not (learn.training and learn.main): return
-        if self.first is None: self.first, self.t0 = learn.global_step, time.monotonic()
-        self.losses.append(learn.loss.detach())
-        if time.monotonic()-self.shown < (1. if self.notebook else self.every): return
-        self.shown = time.monotonic(); self.show(learn)
-
-    def line(self, learn):
-        done, total, spent = learn.global_step, learn.n_steps, time.monotonic()-self.t0
-        rate = (done-(self.first or 0))/max(spent, 1e-9)
-        left = f'{(total-done)/rate/60:.1f} min left' if rate > 0 else ''
-        return f'step {done}/{total}  loss {learn.loss.item():.4f}  {rate:.2f} steps/s  {spent/60:.1f} min  {left}'
-
-    def show(self, learn):
-        if not self.notebook: print(self.line(learn), flush=True); return
-        rows = next((cb.rows for cb in learn.cbs if isinstance(cb, MetricsCB)), [])
-        self.losses = torch.stack([torch.as_tensor(l) for l in self.losses]).tolist() if self.losses else []
-        table = _table(rows[-self.keep_rows:]) if rows else ''
-        self.handle.update(self.html(f'<pre>{self.line(learn)}</pre>{_curve(self.losses)}{table}'))
+        now = time.monotonic()
+        if self.first is None: self.first, self.since = learn.global_step, now
+        self.spent = now-self.start
+        if self.notebook: self.new.append(learn.loss.detach())
+        if now-self.shown >= (1. if self.notebook else self.every): self.shown = now; self.show(learn)
     def after_fit(self, learn):
-        if learn.global_step and learn.main: self.show(learn)
+        if learn.main and learn.n_steps: self.show(learn)
+    def state(self): return dict(spent=self.spent, losses=self.losses)  # time and curve go on after an interruption
+    def load_state(self, state): self.losses, self.spent = state['losses'], state['spent']; self.start = time.monotonic()-self.spent
 
-# %% ../nbs/02_learner.ipynb #7ce9a795
+# %% ../nbs/02_learner.ipynb #c76ed70c
+@patch
+def line(self:ProgressCB, learn):
+    "Where the fit stands, as text"
+    done, spent = learn.global_step, f'{self.spent/60:.1f} min'
+    if self.first is None: return f'step {done}/{learn.n_steps}  finished before, in {spent}'
+    rate = (done-self.first)/max(time.monotonic()-self.since, 1e-9)
+    left = f'{(learn.n_steps-done)/rate/60:.1f} min left' if rate > 0 else ''
+    return f'step {done}/{learn.n_steps}  loss {learn.loss.item():.4f}  {rate:.2f} steps/s  {spent}  {left}'
+
+@patch
+def show(self:ProgressCB, learn):
+    "Print the line, or renew the notebook's output"
+    if not self.notebook: print(self.line(learn), flush=True); return
+    rows = next((cb.rows for cb in learn.cbs if isinstance(cb, MetricsCB)), [])
+    if self.new: self.losses += torch.stack(self.new).float().tolist(); self.new = []
+    table = _table(rows[-self.keep_rows:]) if rows else ''
+    self.handle.update(self.html(f'<pre>{self.line(learn)}</pre>{_curve(self.losses)}{table}'))
+
+# %% ../nbs/02_learner.ipynb #94c59141
 class MonitorCB(Callback):
     "Base of callbacks that watch one number of `MetricsCB`; `better` says whether the last epoch's is the best so far"
     order = 40
@@ -457,6 +518,7 @@ class MonitorCB(Callback):
     def state(self): return dict(best=self.best) if math.isfinite(self.best) else {}
     def load_state(self, state): self.best = state.get('best', math.inf)
 
+# %% ../nbs/02_learner.ipynb #8c7d8c5d
 class SaveBestCB(MonitorCB):
     "Write the weights to `file` (safetensors) after each epoch that is the best so far"
     def __init__(self, file, monitor='valid_loss', higher=False): super().__init__(monitor, higher); self.file = file
@@ -471,8 +533,10 @@ class EarlyStopCB(MonitorCB):
         if learn.training: return
         self.bad = 0 if self.better(learn) else self.bad+1
         if self.bad >= self.patience: raise CancelFitException
+    def state(self): return dict(**super().state(), bad=self.bad)
+    def load_state(self, state): super().load_state(state); self.bad = state['bad']
 
-# %% ../nbs/02_learner.ipynb #3327c828
+# %% ../nbs/02_learner.ipynb #3f794962
 class WandbCB(Callback):
     "Losses of every `every`-th step and the rows of `MetricsCB` to Weights & Biases; further arguments go to `wandb.init` (`mode='offline'` needs no account)"
     order = 45
@@ -489,26 +553,30 @@ class WandbCB(Callback):
     def cleanup_fit(self, learn):
         if getattr(self, 'run', None): self.run.finish()
 
-# %% ../nbs/02_learner.ipynb #b466f67f
+# %% ../nbs/02_learner.ipynb #582bf3f3
 class AccelerateCB(Callback):
     "Train in several processes (start them with `accelerate launch` or `torchrun`): every batch is shared out, gradients are averaged, the first process shows and saves; validation runs whole in each"
     order, computes = -30, True
     def __init__(self, **kwargs): # Passed on to `accelerate.Accelerator`
         from accelerate import Accelerator
-        self.acc = Accelerator(**kwargs)
+        self.acc, self.sampler = Accelerator(**kwargs), None
+        if self.acc.mixed_precision == 'fp16' or self.acc.gradient_accumulation_steps > 1:
+            raise ValueError("AccelerateCB averages gradients only: use MixedPrecisionCB for precision, and no gradient accumulation")
 
     def before_fit(self, learn):
         n, self.sampler, self.plain = self.acc.num_processes, getattr(learn.dls.train, 'sampler', None), learn.model
         if not hasattr(self.sampler, 'set_shard'): raise ValueError("AccelerateCB needs a training sampler with `set_shard`, such as ShuffledBatches")
+        if n > 1 and not self.sampler.drop_last and self.sampler.n % self.sampler.bs: raise ValueError("The last batch is smaller and cannot be shared out evenly; use drop_last=True")
         if self.sampler.bs % n: raise ValueError(f"The batch size {self.sampler.bs} cannot be shared out evenly among {n} processes")
         self.sampler.set_shard(self.acc.process_index, n)
         learn.model = self.acc.prepare_model(learn.model)
-        learn.backprop, learn.main = self.acc.backward, self.acc.is_main_process
+        learn.backprop, learn.rank = self.acc.backward, self.acc.process_index
         if self.acc.process_index: torch.manual_seed(torch.initial_seed()+self.acc.process_index)  # other noise in each process
 
     def before_batch(self, learn): learn.batch = to_device(learn.batch, self.acc.device)
     def after_batch(self, learn):
         if learn.training: learn.loss = self.acc.reduce(learn.loss.detach(), 'mean')
     def cleanup_fit(self, learn):
-        learn.model = getattr(self, 'plain', learn.model); vars(learn).pop('backprop', None); vars(learn).pop('main', None)
-        if hasattr(self.sampler, 'set_shard'): self.sampler.set_shard(0, 1)
+        if not hasattr(self.sampler, 'set_shard'): return
+        learn.model = self.plain; self.sampler.set_shard(0, 1)
+        for k in ('backprop', 'rank'): vars(learn).pop(k, None)
