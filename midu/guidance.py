@@ -144,7 +144,7 @@ class guide:
             if before is not None: d['forward'] = before
         if self.skipped: warnings.warn(f"{self.skipped} steps were left unguided because their gradient was not finite; try a smaller scale or higher precision")
 
-# %% ../nbs/07_guidance.ipynb #83bd2556
+# %% ../nbs/07_guidance.ipynb #ee1ae8e3
 def _wrapped(pipe, forward, stack):
     "The denoiser's `forward` with the guidance of all blocks on `stack`"
     @wraps(forward)
@@ -161,6 +161,7 @@ def _wrapped(pipe, forward, stack):
         seen, up = [], 2.**10 if sample.dtype == torch.float16 else 1.  # small gradients would vanish in half precision
         out, grad = in_forward(forward, layers, lambda acts: up*_total_loss(active, acts, seen), s1, t1, *a1, **k1)
         grad = grad.float()/up
+        for g, a in active: g.checked |= bool(a)
         delta = _checked(active, seen, grad, (_noise_factor(pipe.scheduler, timestep)*grad).to(sample.dtype), timestep)
         if half:
             with torch.no_grad(): out = _join_outputs(forward(s0, t0, *a0, **k0), out)

@@ -305,7 +305,7 @@ class EMACB(Callback):
     def load_state(self, state):
         if state: self.model.load_state_dict(state['model'])
 
-# %% ../nbs/02_learner.ipynb #e59fd3d7
+# %% ../nbs/02_learner.ipynb #d8094a86
 class _KeepPreds(Callback):
     "Predictions and targets of every batch"
     order = 70
@@ -322,7 +322,7 @@ def _run(learn, dl, *cbs):
         learn.fit(1, train=False)
     finally: vars(learn).clear(); vars(learn).update(kept); learn.model.train(mode)
 
-# %% ../nbs/02_learner.ipynb #04cab389
+# %% ../nbs/02_learner.ipynb #25bb65ea
 @patch
 def get_preds(self:Learner, dl=None): # A loader; None: the validation loader
     "Predictions and targets over a loader, each as one tensor"
@@ -348,7 +348,7 @@ def load(self:Learner, file):
     "Read weights that `save` wrote"
     self.plain.load_state_dict(load_file(file)); return self
 
-# %% ../nbs/02_learner.ipynb #73db64ed
+# %% ../nbs/02_learner.ipynb #c0f7c83b
 def _split(tree, prefix, tensors):
     "`tree` with its tensors moved to `tensors`, JSON being able to hold what is left"
     if isinstance(tree, torch.Tensor): tensors[prefix] = tree.detach().cpu().clone().contiguous(); return {'__tensor__': prefix}
@@ -363,7 +363,7 @@ def _join(tree, tensors):
     if '__tensor__' in tree: return tensors[tree['__tensor__']]
     return {k: _join(v, tensors) for k, v in tree['__dict__']}
 
-# %% ../nbs/02_learner.ipynb #cbaaeccf
+# %% ../nbs/02_learner.ipynb #6f6cad8b
 def save_tree(tree, folder):
     "Write nested dicts and lists of tensors and numbers as `state.json` and `state.safetensors`; all of it or nothing"
     folder, tensors = Path(folder), {}
@@ -379,7 +379,7 @@ def load_tree(folder):
     "Read what `save_tree` wrote"
     return _join(json.loads((Path(folder)/'state.json').read_text()), load_file(Path(folder)/'state.safetensors'))
 
-# %% ../nbs/02_learner.ipynb #67823eff
+# %% ../nbs/02_learner.ipynb #41e14d4a
 def get_rng():
     "State of the random numbers of torch (CPU and GPUs), NumPy and Python"
     import numpy as np
@@ -395,7 +395,7 @@ def set_rng(state):
     kind, keys, *rest = state['numpy']; np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     version, keys, gauss = state['python']; random.setstate((version, tuple(keys), gauss))
 
-# %% ../nbs/02_learner.ipynb #82e09d02
+# %% ../nbs/02_learner.ipynb #fd37106e
 class CheckpointCB(Callback):
     "Save everything every `seconds` and at the end; a later `fit` with the same folder goes on from there, on a CPU to the same weights"
     order = 57
@@ -422,7 +422,7 @@ class CheckpointCB(Callback):
     def after_fit(self, learn): self.save(learn, learn.n_epochs, 0)
     def after_cancel_fit(self, learn): self.save(learn, learn.n_epochs, 0)
 
-# %% ../nbs/02_learner.ipynb #82c84250
+# %% ../nbs/02_learner.ipynb #6c3e0a83
 @patch
 def save(self:CheckpointCB, learn, epoch, it):
     "Write a checkpoint for batch `it` of `epoch`, then remove older ones"
@@ -435,7 +435,7 @@ def save(self:CheckpointCB, learn, epoch, it):
     for old in self.folder.glob('step-*'):
         if old != new: shutil.rmtree(old, ignore_errors=True)
 
-# %% ../nbs/02_learner.ipynb #59028de6
+# %% ../nbs/02_learner.ipynb #e8db11db
 def in_notebook():
     "Are outputs shown in a notebook, rather than a terminal or log?"
     ip = sys.modules.get('IPython')
@@ -458,7 +458,7 @@ def _table(rows):
     body = ''.join('<tr>' + ''.join(f'<td>{cell(r.get(c, ""))}</td>' for c in cols) + '</tr>' for r in rows)
     return f"<table><tr>{''.join(f'<th>{c}</th>' for c in cols)}</tr>{body}</table>"
 
-# %% ../nbs/02_learner.ipynb #600120be
+# %% ../nbs/02_learner.ipynb #dbc1d276
 class ProgressCB(Callback):
     "Step, loss, rate and time left: a line in a terminal or log every `every` seconds; in a notebook one output that renews itself, with loss curve and the table of `MetricsCB`"
     order = 56
@@ -485,7 +485,7 @@ class ProgressCB(Callback):
     def state(self): return dict(spent=self.spent, losses=self.losses)  # time and curve go on after an interruption
     def load_state(self, state): self.losses, self.spent = state['losses'], state['spent']; self.start = time.monotonic()-self.spent
 
-# %% ../nbs/02_learner.ipynb #c76ed70c
+# %% ../nbs/02_learner.ipynb #c7c48fbb
 @patch
 def line(self:ProgressCB, learn):
     "Where the fit stands, as text"
@@ -504,7 +504,7 @@ def show(self:ProgressCB, learn):
     table = _table(rows[-self.keep_rows:]) if rows else ''
     self.handle.update(self.html(f'<pre>{self.line(learn)}</pre>{_curve(self.losses)}{table}'))
 
-# %% ../nbs/02_learner.ipynb #94c59141
+# %% ../nbs/02_learner.ipynb #4d16c9f4
 class MonitorCB(Callback):
     "Base of callbacks that watch one number of `MetricsCB`; `better` says whether the last epoch's is the best so far"
     order = 40
@@ -518,7 +518,7 @@ class MonitorCB(Callback):
     def state(self): return dict(best=self.best) if math.isfinite(self.best) else {}
     def load_state(self, state): self.best = state.get('best', math.inf)
 
-# %% ../nbs/02_learner.ipynb #8c7d8c5d
+# %% ../nbs/02_learner.ipynb #24539be7
 class SaveBestCB(MonitorCB):
     "Write the weights to `file` (safetensors) after each epoch that is the best so far"
     def __init__(self, file, monitor='valid_loss', higher=False): super().__init__(monitor, higher); self.file = file
@@ -536,7 +536,7 @@ class EarlyStopCB(MonitorCB):
     def state(self): return dict(**super().state(), bad=self.bad)
     def load_state(self, state): super().load_state(state); self.bad = state['bad']
 
-# %% ../nbs/02_learner.ipynb #3f794962
+# %% ../nbs/02_learner.ipynb #bb413e7b
 class WandbCB(Callback):
     "Losses of every `every`-th step and the rows of `MetricsCB` to Weights & Biases; further arguments go to `wandb.init` (`mode='offline'` needs no account)"
     order = 45
@@ -553,7 +553,7 @@ class WandbCB(Callback):
     def cleanup_fit(self, learn):
         if getattr(self, 'run', None): self.run.finish()
 
-# %% ../nbs/02_learner.ipynb #582bf3f3
+# %% ../nbs/02_learner.ipynb #dc4339d0
 class AccelerateCB(Callback):
     "Train in several processes (start them with `accelerate launch` or `torchrun`): every batch is shared out, gradients are averaged, the first process shows and saves; validation runs whole in each"
     order, computes = -30, True
