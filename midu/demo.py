@@ -117,12 +117,12 @@ def _text(name, value):
     if not isinstance(value, str) or not value.strip(): raise ValueError(f"{name} is {value!r}; expected text")
     return value.strip()
 
-# %% ../nbs/16_demo.ipynb #acfb1137
+# %% ../nbs/16_demo.ipynb #75f99360
 @call_parse
 def midu_demo(
     out:str='.', # Folder for midu_demo.png and midu_demo.html
     prompts:str='', # Prompts instead of the built-in ones, separated by semicolons
-    scales:str='-40,-20,0,20,40,80', # Guidance scales, separated by commas: --scales=-20,0,20
+    scales:str='-40,-20,0,10,20,40', # Guidance scales, separated by commas: --scales=-20,0,20
     pictures:int=0, # How many rated pictures to learn from; 0: all
     draws:int=4, # Noise levels for each picture
     steps:int=25, # Sampling steps
