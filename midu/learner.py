@@ -305,7 +305,7 @@ class EMACB(Callback):
     def load_state(self, state):
         if state: self.model.load_state_dict(state['model'])
 
-# %% ../nbs/02_learner.ipynb #d8094a86
+# %% ../nbs/02_learner.ipynb #e59fd3d7
 class _KeepPreds(Callback):
     "Predictions and targets of every batch"
     order = 70
@@ -322,7 +322,7 @@ def _run(learn, dl, *cbs):
         learn.fit(1, train=False)
     finally: vars(learn).clear(); vars(learn).update(kept); learn.model.train(mode)
 
-# %% ../nbs/02_learner.ipynb #25bb65ea
+# %% ../nbs/02_learner.ipynb #04cab389
 @patch
 def get_preds(self:Learner, dl=None): # A loader; None: the validation loader
     "Predictions and targets over a loader, each as one tensor"
@@ -348,7 +348,7 @@ def load(self:Learner, file):
     "Read weights that `save` wrote"
     self.plain.load_state_dict(load_file(file)); return self
 
-# %% ../nbs/02_learner.ipynb #c0f7c83b
+# %% ../nbs/02_learner.ipynb #73db64ed
 def _split(tree, prefix, tensors):
     "`tree` with its tensors moved to `tensors`, JSON being able to hold what is left"
     if isinstance(tree, torch.Tensor): tensors[prefix] = tree.detach().cpu().clone().contiguous(); return {'__tensor__': prefix}
@@ -363,7 +363,7 @@ def _join(tree, tensors):
     if '__tensor__' in tree: return tensors[tree['__tensor__']]
     return {k: _join(v, tensors) for k, v in tree['__dict__']}
 
-# %% ../nbs/02_learner.ipynb #6f6cad8b
+# %% ../nbs/02_learner.ipynb #cbaaeccf
 def save_tree(tree, folder):
     "Write nested dicts and lists of tensors and numbers as `state.json` and `state.safetensors`; all of it or nothing"
     folder, tensors = Path(folder), {}
@@ -379,7 +379,7 @@ def load_tree(folder):
     "Read what `save_tree` wrote"
     return _join(json.loads((Path(folder)/'state.json').read_text()), load_file(Path(folder)/'state.safetensors'))
 
-# %% ../nbs/02_learner.ipynb #41e14d4a
+# %% ../nbs/02_learner.ipynb #67823eff
 def get_rng():
     "State of the random numbers of torch (CPU and GPUs), NumPy and Python"
     import numpy as np
@@ -395,7 +395,7 @@ def set_rng(state):
     kind, keys, *rest = state['numpy']; np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     version, keys, gauss = state['python']; random.setstate((version, tuple(keys), gauss))
 
-# %% ../nbs/02_learner.ipynb #fd37106e
+# %% ../nbs/02_learner.ipynb #82e09d02
 class CheckpointCB(Callback):
     "Save everything every `seconds` and at the end; a later `fit` with the same folder goes on from there, on a CPU to the same weights"
     order = 57
@@ -422,7 +422,7 @@ class CheckpointCB(Callback):
     def after_fit(self, learn): self.save(learn, learn.n_epochs, 0)
     def after_cancel_fit(self, learn): self.save(learn, learn.n_epochs, 0)
 
-# %% ../nbs/02_learner.ipynb #6c3e0a83
+# %% ../nbs/02_learner.ipynb #82c84250
 @patch
 def save(self:CheckpointCB, learn, epoch, it):
     "Write a checkpoint for batch `it` of `epoch`, then remove older ones"

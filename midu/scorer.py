@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['article_layers', 'expected_rating', 'rating_loss', 'Scorer', 'train_scorer', 'score_pictures']
 
-# %% ../nbs/06_scorer.ipynb #998015ca
+# %% ../nbs/06_scorer.ipynb #e312b20c
+from pathlib import Path
 import torch, torch.nn.functional as F
 from torch import nn
 from huggingface_hub import PyTorchModelHubMixin
@@ -61,7 +62,7 @@ Recommended guidance scale: {{ scorer.recommended_scale }}. {{ scorer.about }}
     with guide(pipe, scorer): pipe(prompt)
 """
 
-# %% ../nbs/06_scorer.ipynb #253571ae
+# %% ../nbs/06_scorer.ipynb #718b78d8
 class Scorer(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library_name='midu', tags=['mid-u guidance'], license='apache-2.0'):
     "The article's classifier on an internal activation of a denoiser, read as one expected rating"
     def __init__(self,
@@ -97,6 +98,8 @@ class Scorer(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library
         "Write `config.json` and `model.safetensors`; push to the hub with `push_to_hub=True`"
         kwargs['config'] = dict(in_shape=list(self.in_shape), n_classes=self.n_classes, layer=self.layer, recommended_scale=self.recommended_scale, about=self.about)
         kwargs['model_card_kwargs'] = dict(scorer=self)
+        card = Path(folder)/'README.md'
+        if card.exists() and '# A mid-u scorer' in card.read_text(): card.unlink()  # an older card of ours, which would be kept
         return super().save_pretrained(folder, **kwargs)
 
 # %% ../nbs/06_scorer.ipynb #40a47244
