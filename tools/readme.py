@@ -1,10 +1,15 @@
 "Write README.md (pictures in README_files/) from nbs/index.ipynb; nbdev_readme would need the Quarto program."
 import re, shutil
 from pathlib import Path
+
+import nbformat
 from nbconvert import MarkdownExporter
 
 root = Path(__file__).resolve().parent.parent
-body, resources = MarkdownExporter().from_filename(str(root/'nbs'/'index.ipynb'), resources=dict(output_files_dir='README_files'))
+nb = nbformat.read(root/'nbs'/'index.ipynb', 4)
+nb.metadata.language_info = dict(name='python')
+body, resources = MarkdownExporter().from_notebook_node(nb, resources=dict(output_files_dir='README_files'))
+assert resources['outputs'], 'no picture in index.ipynb: run it first'
 folder = root/'README_files'
 shutil.rmtree(folder, ignore_errors=True); folder.mkdir()
 for name, data in resources['outputs'].items(): (root/name).write_bytes(data)
