@@ -6,8 +6,9 @@
 __all__ = ['data_path', 'models_path', 'load_pictures', 'as_pixels', 'quiet', 'dtype_kwarg', 'load_pipeline', 'encode_latents',
            'decode_latents', 'encode_text', 'noised', 'Judge', 'judge_tokens', 'Retrieval', 'load_judge', 'load_scorer']
 
-# %% ../nbs/00_embedded.ipynb #bd429c55
-from contextlib import contextmanager
+# %% ../nbs/00_embedded.ipynb #e7deb9b0
+import io
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
@@ -192,21 +193,22 @@ class Retrieval:
 
     def top(self, images, captions, k=1): return (self.ranks(images, captions) < k).float().mean().item()
 
-# %% ../nbs/00_embedded.ipynb #8bde2f23
+# %% ../nbs/00_embedded.ipynb #0ffad060
 def load_judge(
     pool=None # Captions to choose from; None: all captions of `load_pictures`
 ) -> Retrieval:
     "The judge that ships with the package, with its pool of captions"
     from transformers import CLIPTokenizer
-    judge = Judge.from_pretrained(str(models_path/'judge'), local_files_only=True).float()
+    with redirect_stdout(io.StringIO()): judge = Judge.from_pretrained(str(models_path/'judge'), local_files_only=True).float()
     tokenizer = CLIPTokenizer.from_pretrained(str(models_path/'pipeline'/'tokenizer'), local_files_only=True)
     return Retrieval(judge, tokenizer, load_pictures()['caption'][:] if pool is None else pool)
 
-# %% ../nbs/00_embedded.ipynb #3f8743ca
+# %% ../nbs/00_embedded.ipynb #0902ebba
 def load_scorer(
     name:str=None # Folder or hub id; None: the appeal scorer for the embedded model's mid block
 ): # A `midu.scorer.Scorer`, in evaluation mode
     "A scorer trained on the embedded pipeline's mid block with simulated ratings, or any other by name"
     from midu.scorer import Scorer
     kwargs = dict(local_files_only=True) if name is None else {}
-    return Scorer.from_pretrained(str(models_path/'scorer' if name is None else name), **kwargs).float().eval()
+    with redirect_stdout(io.StringIO()):  # huggingface_hub says what it loads
+        return Scorer.from_pretrained(str(models_path/'scorer' if name is None else name), **kwargs).float().eval()

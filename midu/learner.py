@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 from safetensors.torch import load_file, save_file
 
-# %% ../nbs/02_learner.ipynb #0e2d789e
+# %% ../nbs/02_learner.ipynb #a5c65337
 class ShuffledBatches(Sampler):
     "Lists of `bs` indices below `n`; their order depends on `seed` and the epoch alone, so that an interrupted epoch can be taken up again"
     def __init__(self,
@@ -40,22 +40,24 @@ class ShuffledBatches(Sampler):
     def set_epoch(self, epoch, start=0): self.epoch, self.start = epoch, start
     def set_shard(self, rank, world): self.rank, self.world = rank, world
     def __len__(self): return self.n//self.bs if self.drop_last else math.ceil(self.n/self.bs)
+    def order(self, g): return torch.randperm(self.n, generator=g)
 
     def __iter__(self):
         g = torch.Generator().manual_seed(self.seed*1_000_003 + self.epoch)
-        idx = torch.randperm(self.n, generator=g) if self.shuffle else torch.arange(self.n)
+        idx = self.order(g) if self.shuffle else torch.arange(self.n)
         for i in range(self.start, len(self)): yield idx[i*self.bs:(i+1)*self.bs][self.rank::self.world].tolist()
 
-# %% ../nbs/02_learner.ipynb #7f033635
+# %% ../nbs/02_learner.ipynb #aae875c3
 class DataLoaders:
     "A training and a validation loader; `set_epoch` fixes the order of an epoch where the sampler has that method"
     def __init__(self, train, valid=None): self.train, self.valid = train, valid
 
     @classmethod
     def from_datasets(cls, train, valid=None, bs=128, seed=0, drop_last=True, num_workers=0):
-        "Loaders over map-style datasets that take a list of indices (e.g. `TensorDataset`) and give a batch"
+        "Loaders over map-style datasets that take a list of indices (e.g. `TensorDataset`) and give a batch; one with a method `sampler` knows its best order"
         def dl(ds, shuffle):
-            sampler = ShuffledBatches(len(ds), min(bs, len(ds)), shuffle, drop_last and shuffle, seed)
+            args = min(bs, len(ds)), shuffle, drop_last and shuffle, seed
+            sampler = ds.sampler(*args) if hasattr(ds, 'sampler') else ShuffledBatches(len(ds), *args)
             g = torch.Generator().manual_seed(seed)  # of its own: starting to iterate must not draw from the global one
             return DataLoader(ds, sampler=sampler, batch_size=None, num_workers=num_workers, generator=g)
         return cls(dl(train, True), dl(valid, False) if valid is not None else None)
