@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['demo_prompts', 'demo_scorer', 'demo_table', 'step_cost', 'midu_demo', 'report']
 
-# %% ../nbs/16_demo.ipynb #9f831872
+# %% ../nbs/16_demo.ipynb #17c8bd30
 import io, math, os, statistics, tempfile, time
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,7 +18,7 @@ from .ratings import Crowd, appeal
 from .scorer import train_scorer
 from .table import sweep
 
-# %% ../nbs/16_demo.ipynb #2aab9162
+# %% ../nbs/16_demo.ipynb #63d1a336
 def demo_scorer(pipe, folder, pictures=None, draws=4, seed=0, progress=True):
     "A scorer from scratch: simulated ratings, features, one epoch"
     ds = load_pictures('train')
@@ -28,7 +28,7 @@ def demo_scorer(pipe, folder, pictures=None, draws=4, seed=0, progress=True):
     store = extract(pipe, images, captions, rated.rating.values, folder, draws=draws, seed=seed, progress=progress)
     return train_scorer(store, seed=seed, weight_decay=10.), store
 
-# %% ../nbs/16_demo.ipynb #292328b5
+# %% ../nbs/16_demo.ipynb #c53fa762
 def demo_table(
     pipe, scorer, # What draws and what guides
     prompts, scales, # Rows and columns
@@ -38,7 +38,7 @@ def demo_table(
     "Pictures over prompts and scales, with predicted score and true appeal"
     return sweep(pipe, scorer, [(p, seed+i) for i, p in enumerate(prompts)], scales, truth=appeal, **kwargs)
 
-# %% ../nbs/16_demo.ipynb #0894f5a0
+# %% ../nbs/16_demo.ipynb #2e8178c9
 def step_cost(pipe, scorer, n=4, repeats=5, steps=2):
     "Median time of guided over unguided steps, without decoding, measured in turn"
     def once(guided):
@@ -49,14 +49,14 @@ def step_cost(pipe, scorer, n=4, repeats=5, steps=2):
     once(True); once(False)
     return statistics.median(once(True)/once(False) for _ in range(repeats))
 
-# %% ../nbs/16_demo.ipynb #67804f11
+# %% ../nbs/16_demo.ipynb #06a38ec3
 demo_prompts = ['fluent octopus', 'noto hot beverage', 'fluent ship', 'noto horse', 'fluent slightly smiling face', 'noto house building']
 
 def _text(name, value):
     if not isinstance(value, str) or not value.strip(): raise ValueError(f"{name} is {value!r}; expected text")
     return value.strip()
 
-# %% ../nbs/16_demo.ipynb #6cc6be6b
+# %% ../nbs/16_demo.ipynb #e03ade8f
 @call_parse
 def midu_demo(
     out:str='.', # Folder for midu_demo.png and midu_demo.html
@@ -86,7 +86,7 @@ def midu_demo(
     report(t, step_cost(pipe, scorer), out)
     print(f'{time.perf_counter()-start:.0f} s in all')
 
-# %% ../nbs/16_demo.ipynb #e226fb67
+# %% ../nbs/16_demo.ipynb #0805203e
 def report(t, cost, out):
     "Print the summary and write the two files, each completely or not at all"
     lines = [f"{'scale':>7} {'true appeal':>12} {'predicted':>10} {'pairs won against 0':>20}"]

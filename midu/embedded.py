@@ -6,7 +6,7 @@
 __all__ = ['data_path', 'models_path', 'load_pictures', 'as_pixels', 'quiet', 'dtype_kwarg', 'load_pipeline', 'encode_latents',
            'decode_latents', 'encode_text', 'noised', 'Judge', 'judge_tokens', 'Retrieval', 'load_judge', 'load_scorer']
 
-# %% ../nbs/00_embedded.ipynb #e7deb9b0
+# %% ../nbs/00_embedded.ipynb #7d11cd5b
 import io
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -16,11 +16,11 @@ from torch import nn
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 
-# %% ../nbs/00_embedded.ipynb #f204c4eb
+# %% ../nbs/00_embedded.ipynb #310c2485
 data_path = Path(__file__).parent/'data' if '__file__' in globals() else Path('../midu/data').resolve()
 models_path = data_path.parent/'models'
 
-# %% ../nbs/00_embedded.ipynb #de184184
+# %% ../nbs/00_embedded.ipynb #17e433b1
 def load_pictures(
     split:str=None, # 'train' or 'validation', which are disjoint *by concept*; None gives both
     held_out:bool=None # Only (True) or none (False) of the style–concept combinations that the diffusion model never saw
@@ -34,7 +34,7 @@ def load_pictures(
             if split in (None, s) and held_out in (None, h)]
     return ds if len(keep) == len(ds) else ds.select(keep)
 
-# %% ../nbs/00_embedded.ipynb #87df94c3
+# %% ../nbs/00_embedded.ipynb #8fa8faf1
 def as_pixels(
     images # PIL pictures (one or a list), an (n, h, w, 3) uint8 array, or an (n, 3, h, w) tensor: uint8, or float between 0 and 1
 ) -> torch.Tensor: # (n, 3, h, w), uint8
@@ -57,7 +57,7 @@ def as_pixels(
         raise ValueError(f"Got a {images.dtype} tensor from {images.min():.3g} to {images.max():.3g}, expected uint8, or float between 0 and 1")
     return (images*255).round().byte()
 
-# %% ../nbs/00_embedded.ipynb #05bf1b95
+# %% ../nbs/00_embedded.ipynb #9575c606
 @contextmanager
 def quiet():
     "No progress bars and no hints from diffusers and transformers: for a model that loads in a second"
@@ -71,7 +71,7 @@ def quiet():
             log.set_verbosity(level)
             if bars: log.enable_progress_bar()
 
-# %% ../nbs/00_embedded.ipynb #d9537e2b
+# %% ../nbs/00_embedded.ipynb #caf00692
 def dtype_kwarg(dtype):
     "`{'dtype': dtype}`, or `{'torch_dtype': dtype}` for diffusers before 0.42, which renamed it"
     import diffusers
@@ -91,7 +91,7 @@ def load_pipeline(
     else: pipe = DiffusionPipeline.from_pretrained(str(model), **dtype_kwarg(dtype), **dict(dict(use_safetensors=True), **kwargs))
     return pipe.to(device)
 
-# %% ../nbs/00_embedded.ipynb #bddbbfdc
+# %% ../nbs/00_embedded.ipynb #d4a459f3
 @torch.no_grad()
 def encode_latents(
     vae, # An `AutoencoderKL`
@@ -107,7 +107,7 @@ def decode_latents(vae, latents) -> torch.Tensor:
     x = torch.cat([vae.decode(b).sample for b in (latents/vae.config.scaling_factor).split(64)])
     return ((x.float().clamp(-1, 1)+1)*127.5).round().byte()
 
-# %% ../nbs/00_embedded.ipynb #c6aa4d4b
+# %% ../nbs/00_embedded.ipynb #5b49f4ff
 @torch.no_grad()
 def encode_text(
     pipe, # A pipeline with one CLIP text encoder
@@ -120,7 +120,7 @@ def encode_text(
     ids = pipe.tokenizer(texts, padding='max_length', truncation=True, max_length=pipe.tokenizer.model_max_length, return_tensors='pt').input_ids
     return pipe.text_encoder(ids.to(pipe.text_encoder.device))[0]
 
-# %% ../nbs/00_embedded.ipynb #a766fed0
+# %% ../nbs/00_embedded.ipynb #51aa296e
 def noised(
     scheduler, # Its `alphas_cumprod` are used
     latents, # (n, c, h, w)
@@ -131,7 +131,7 @@ def noised(
     abar = scheduler.alphas_cumprod[t.cpu()].to(latents)[:, None, None, None]
     return abar.sqrt()*latents + (1-abar).sqrt()*noise
 
-# %% ../nbs/00_embedded.ipynb #205f5096
+# %% ../nbs/00_embedded.ipynb #c55b62fe
 class _Block(nn.Module):
     "Two convolutions with a residual path, halving the size"
     def __init__(self, ni, nf):
@@ -140,7 +140,7 @@ class _Block(nn.Module):
         self.skip = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(ni, nf, 1))
     def forward(self, x): return F.silu(self.convs(x)+self.skip(x))
 
-# %% ../nbs/00_embedded.ipynb #1f850b89
+# %% ../nbs/00_embedded.ipynb #c3ec8f33
 class Judge(nn.Module, PyTorchModelHubMixin, library_name='midu', tags=['contrastive'], license='apache-2.0'):
     "Pictures and captions as unit vectors whose product says how well they match (after CLIP, Radford et al. 2021)"
     def __init__(self, vocab_size, dim=128, widths=(32, 64, 128, 256), positions=16):
@@ -163,13 +163,13 @@ class Judge(nn.Module, PyTorchModelHubMixin, library_name='midu', tags=['contras
         x = self.text(self.words(ids)+self.places, src_key_padding_mask=mask == 0)
         return F.normalize(self.text_out((x*mask[..., None]).sum(1)/mask.sum(1, keepdim=True)), dim=-1)
 
-# %% ../nbs/00_embedded.ipynb #c4440bc9
+# %% ../nbs/00_embedded.ipynb #81279431
 def judge_tokens(tokenizer, captions):
     "Token ids and mask of captions, as `Judge.embed_ids` takes them"
     t = tokenizer(list(captions), padding='max_length', truncation=True, max_length=16, return_tensors='pt')
     return t.input_ids, t.attention_mask
 
-# %% ../nbs/00_embedded.ipynb #d26a8da1
+# %% ../nbs/00_embedded.ipynb #1517f74a
 class Retrieval:
     "A judge with a pool of captions: which of them does a picture show?"
     def __init__(self, judge, tokenizer, pool):
@@ -193,7 +193,7 @@ class Retrieval:
 
     def top(self, images, captions, k=1): return (self.ranks(images, captions) < k).float().mean().item()
 
-# %% ../nbs/00_embedded.ipynb #0ffad060
+# %% ../nbs/00_embedded.ipynb #940f9fa0
 def load_judge(
     pool=None # Captions to choose from; None: all captions of `load_pictures`
 ) -> Retrieval:
@@ -203,12 +203,14 @@ def load_judge(
     tokenizer = CLIPTokenizer.from_pretrained(str(models_path/'pipeline'/'tokenizer'), local_files_only=True)
     return Retrieval(judge, tokenizer, load_pictures()['caption'][:] if pool is None else pool)
 
-# %% ../nbs/00_embedded.ipynb #0902ebba
+# %% ../nbs/00_embedded.ipynb #4d462c4a
 def load_scorer(
     name:str=None # Folder or hub id; None: the appeal scorer for the embedded model's mid block
 ): # A `midu.scorer.Scorer`, in evaluation mode
     "A scorer trained on the embedded pipeline's mid block with simulated ratings, or any other by name"
     from midu.scorer import Scorer
     kwargs = dict(local_files_only=True) if name is None else {}
+    if name is not None and not Path(name).is_dir() and (isinstance(name, Path) or str(name).count('/') != 1 or Path(name).is_absolute()):
+        raise FileNotFoundError(f"There is no folder {name}, and it is no id on the hub (owner/name) either")
     with redirect_stdout(io.StringIO()):  # huggingface_hub says what it loads
         return Scorer.from_pretrained(str(models_path/'scorer' if name is None else name), **kwargs).float().eval()

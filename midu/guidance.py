@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['in_forward', 'Objective', 'LatentObjective', 'Prediction', 'prediction_at', 'denoiser_of', 'guide', 'MidUGuider']
 
-# %% ../nbs/07_guidance.ipynb #9fdd6976
+# %% ../nbs/07_guidance.ipynb #dcb01d6a
 import dataclasses, inspect, math, warnings
 from functools import wraps
 from types import MethodType
@@ -13,7 +13,7 @@ import torch
 from fastcore.basics import patch
 from .hooks import Hook, Hooks, find_module, first_tensor
 
-# %% ../nbs/07_guidance.ipynb #2e03de47
+# %% ../nbs/07_guidance.ipynb #b328db7f
 def _map(x, fn):
     "`fn` of every tensor in nested tuples, lists, dicts and dataclasses"
     if isinstance(x, torch.Tensor): return fn(x)
@@ -35,7 +35,7 @@ def _pick(out, name):
         raise ValueError(f"{name} gives {len(several)} tensors, of the shapes {', '.join(str(tuple(v.shape)) for v in several)}; choose by place: layer='{name}:1'")
     return several[0] if several else first_tensor(out)
 
-# %% ../nbs/07_guidance.ipynb #e9daaa79
+# %% ../nbs/07_guidance.ipynb #b2fa427f
 def _back(tips, grads, leaf, keep):
     "From gradients at the activations to the gradient at the latents; with float16 on the way, lifted to a size that survives it"
     grads = [g.to(t.dtype) if t.dtype != torch.float16 else g for t, g in zip(tips, grads)]
@@ -46,7 +46,7 @@ def _back(tips, grads, leaf, keep):
     lifted = [(g.float()/each(down, g)).to(t.dtype) for t, g in zip(tips, grads)]
     return torch.autograd.grad(tips, leaf, lifted, retain_graph=keep)[0].float()*each(down, leaf)
 
-# %% ../nbs/07_guidance.ipynb #d27a0727
+# %% ../nbs/07_guidance.ipynb #34a06695
 @torch.enable_grad()
 def _pull(tips, losses, leaf):
     "Gradients of `losses` with respect to the latents, by way of the activations `tips`"
@@ -63,7 +63,7 @@ def _pull(tips, losses, leaf):
         found.append(_back([t for t, _ in used], [g for _, g in used], leaf, keep=i < len(totals)-1))
     return found if several else found[0]
 
-# %% ../nbs/07_guidance.ipynb #df13104d
+# %% ../nbs/07_guidance.ipynb #fe2dc2f1
 class _Tips(dict):
     "What is looked at in one forward pass, by name; with the last of it come the gradients"
     def __init__(self, n, losses, leaf): self.n, self.losses, self.leaf, self.grads = n, losses, leaf, None
@@ -81,7 +81,7 @@ class _Tips(dict):
             if self.grads is not None: torch.set_grad_enabled(False); return _detach(out)
         return look
 
-# %% ../nbs/07_guidance.ipynb #e40e8b38
+# %% ../nbs/07_guidance.ipynb #13509d5b
 def in_forward(
     forward, # The denoiser's forward
     layers, # {name: where to look}: a module; a function of (latents, output), after the pass; None for the latents themselves
@@ -104,7 +104,7 @@ def in_forward(
     if tips.grads is None: raise RuntimeError(f"The denoiser ran without reaching {', '.join(set(layers)-set(tips))}")
     return _detach(out), tips.grads
 
-# %% ../nbs/07_guidance.ipynb #f5af713d
+# %% ../nbs/07_guidance.ipynb #6497a1b8
 class Objective:
     "Something to go down while sampling: `loss(head(…))` of an activation, of the latents, or of the predicted clean latents"
     def __init__(self,
@@ -124,10 +124,10 @@ class Objective:
         self.layer, self.on = layer or getattr(head, 'layer', None), on
         if on == 'layer' and not self.layer: raise ValueError(f"{type(head).__name__} does not say which layer it reads: give Objective(..., layer='mid_block')")
         self.scale, self.start, self.stop, self.every, self.normalize = scale, start, stop, every, normalize
-        self.recommended_scale = getattr(head, 'recommended_scale', None)
+        self.recommended_scale, self.needs_timestep = getattr(head, 'recommended_scale', None), getattr(head, 'needs_timestep', False)
         self.like = next(head.parameters(), None) if isinstance(head, torch.nn.Module) else None
 
-# %% ../nbs/07_guidance.ipynb #c8dc22ea
+# %% ../nbs/07_guidance.ipynb #52431958
 @patch(as_prop=True)
 def looks_at(self:Objective):
     "Names of what it needs from a forward pass"
@@ -150,17 +150,17 @@ def __call__(self:Objective, *inputs):
 @patch
 def of(self:Objective, seen, call):
     "Predictions and losses from `seen` = {name: tensor} and the inputs of this `call` of the denoiser"
-    if self.on == 'inputs':
-        x = seen['inputs']; t = torch.as_tensor(call['timestep'], device=x.device).reshape(-1).expand(len(x))
-        return self(x, t, call.get('encoder_hidden_states'))
-    return self({k: seen[k] for k in self.looks_at} if self.on == 'layer' and not isinstance(self.layer, str) else seen[self.looks_at[0]])
+    x = seen[self.looks_at[0]]; t = torch.as_tensor(call['timestep'], device=x.device).reshape(-1).expand(len(x))
+    if self.on == 'inputs': return self(x, t, call.get('encoder_hidden_states'))
+    what = {k: seen[k] for k in self.looks_at} if self.on == 'layer' and not isinstance(self.layer, str) else x
+    return self(what, t) if self.needs_timestep else self(what)
 
-# %% ../nbs/07_guidance.ipynb #785f684a
+# %% ../nbs/07_guidance.ipynb #b83eb1af
 class LatentObjective(Objective):
     "Something to go down that is a function of noisy latents, timestep and text: a latent reward model, a noisy-latent classifier"
     def __init__(self, head, loss=None, **kwargs): super().__init__(head, loss, on='inputs', **kwargs)
 
-# %% ../nbs/07_guidance.ipynb #b6d0d39a
+# %% ../nbs/07_guidance.ipynb #2755a8de
 class Prediction:
     "What a denoiser predicts at one noise level, x_t = a·x0 + b·noise, and how to turn it into noise, picture, and back"
     def __init__(self, kind:str, a:float, b:float): self.kind, self.a, self.b = kind, a, b
@@ -182,7 +182,7 @@ class Prediction:
         "The change of the prediction that changes the noise by so much, at the same x_t"
         return noise_change*{'epsilon': 1., 'v_prediction': 1/self.a, 'flow_prediction': 1/self.a, 'sample': -self.b/self.a}[self.kind]
 
-# %% ../nbs/07_guidance.ipynb #9013ee68
+# %% ../nbs/07_guidance.ipynb #f0a36afc
 def prediction_at(
     scheduler,
     index:int, # Place in `scheduler.timesteps`
@@ -201,7 +201,7 @@ def prediction_at(
     abar = below + (above-below)*(timestep-low)
     return Prediction(kind, abar**0.5, (1-abar)**0.5)
 
-# %% ../nbs/07_guidance.ipynb #ec532a2e
+# %% ../nbs/07_guidance.ipynb #6d0daa7a
 def _number(name, value):
     "`value` as a float, refused unless finite"
     try: number = float(value)
@@ -220,7 +220,7 @@ def _join_outputs(a, b):
     if isinstance(a, (list, tuple)): return type(a)(_join_outputs(p, q) for p, q in zip(a, b))
     return type(a)(**{f.name: _join_outputs(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a)})
 
-# %% ../nbs/07_guidance.ipynb #d8239982
+# %% ../nbs/07_guidance.ipynb #649a4a87
 def _dim(v): return 1 if v.ndim > 3 else -1   # of the channels: (n, channels, height, width) or (n, tokens, channels)
 
 def _channels(v, c):
@@ -239,14 +239,14 @@ def _add_to_first(out, delta):
     name = dataclasses.fields(out)[0].name
     return type(out)(**{f.name: _add_to_first(getattr(out, f.name), delta) if f.name == name else getattr(out, f.name) for f in dataclasses.fields(out)})
 
-# %% ../nbs/07_guidance.ipynb #eb2fd711
+# %% ../nbs/07_guidance.ipynb #9e3eb42e
 def denoiser_of(pipe):
     "The pipeline's UNet or transformer"
     for name in ('unet', 'transformer'):
         if isinstance(getattr(pipe, name, None), torch.nn.Module): return getattr(pipe, name)
     raise TypeError(f"{type(pipe).__name__} has neither a unet nor a transformer to guide")
 
-# %% ../nbs/07_guidance.ipynb #37e3b199
+# %% ../nbs/07_guidance.ipynb #351ffe62
 class guide:
     "Guide whatever `pipe` draws inside a `with` block by the gradient of objectives on its denoiser"
     def __init__(self,
@@ -257,10 +257,12 @@ class guide:
         every:int=1, # Guide each `every`-th step of the window
         normalize:bool=False, # Scale as a share: each objective changes the predicted noise by scale × its norm
         clamp:float=None, # Change the predicted noise by at most this share of its norm
-        split:bool=None # With classifier-free guidance, run the half without the prompt apart? None: if the batch is large
+        split:bool=None, # With classifier-free guidance, run the half without the prompt apart? None: if the batch is large
+        way:str='gradient' # 'gradient': back through the denoiser to the latents; 'activation': what the layer gives is moved, nothing goes back
     ):
         if not what: raise ValueError("guide needs at least one scorer or Objective")
-        self.pipe, self.denoiser, self.split = pipe, denoiser_of(pipe), split
+        if way not in ('gradient', 'activation'): raise ValueError(f"way is {way!r}; expected 'gradient' or 'activation'")
+        self.pipe, self.denoiser, self.split, self.way = pipe, denoiser_of(pipe), split, way
         self.objectives = [o if isinstance(o, Objective) else Objective(o) for o in what]
         self.clamp = None if clamp is None else _number('clamp', clamp)
         if self.clamp is not None and self.clamp <= 0: raise ValueError(f"clamp is {clamp}; expected a share above 0")
@@ -269,14 +271,15 @@ class guide:
         self.plan, self.history, self.skipped, self.checked = [], [], 0, False
         for o in self.objectives: self._add(o, scale, start, stop, every, normalize)
 
-# %% ../nbs/07_guidance.ipynb #a575f5ea
+# %% ../nbs/07_guidance.ipynb #3148e361
 @patch
 def _add(self:guide, o, scale, start, stop, every, normalize):
     "Settle what `o` leaves open, and check it"
     normalize = normalize if o.normalize is None else o.normalize
-    s = next((s for s in (o.scale, scale, None if normalize else o.recommended_scale) if s is not None), None)
+    if self.way == 'activation' and len(o.looks_at)*(o.on == 'layer') != 1: raise ValueError(f"way='activation' moves one layer; this objective looks at {', '.join(o.looks_at)}")
+    s = next((s for s in (o.scale, scale, None if normalize or self.way == 'activation' else o.recommended_scale) if s is not None), None)
     if s is None:
-        raise ValueError("No scale: give guide(..., scale=...)" + (", a share such as 0.1" if normalize else "; the scorer has no recommended_scale"))
+        raise ValueError("No scale: give guide(..., scale=...)" + (", a share such as 0.1" if normalize else "; the scorer has no recommended_scale for it"))
     lo, hi = [_number(k, b if a is None else a) for k, a, b in (('start', o.start, start), ('stop', o.stop, stop))]
     if not 0 <= lo <= hi <= 1: raise ValueError(f"The window is start={lo}, stop={hi}; expected 0 ≤ start ≤ stop ≤ 1")
     every = every if o.every is None else o.every
@@ -290,7 +293,7 @@ def active(self:guide, index, n_steps):
     return [(o, s, norm) for o, s, lo, hi, every, norm in self.plan
             if s and lo <= place+tiny and place+tiny < hi and (index-math.ceil(lo*n_steps-tiny)) % every == 0]
 
-# %% ../nbs/07_guidance.ipynb #59e4219f
+# %% ../nbs/07_guidance.ipynb #3e2f7cad
 @patch
 def __enter__(self:guide):
     d = self.denoiser.__dict__
@@ -304,7 +307,7 @@ def __exit__(self:guide, *exc):
     if not d['_midu'].stack: d.pop('_midu').uninstall()
     if self.skipped: warnings.warn(f"{self.skipped} steps were left unguided because their gradient was not finite; try a smaller scale or higher precision")
 
-# %% ../nbs/07_guidance.ipynb #ee4b8a17
+# %% ../nbs/07_guidance.ipynb #6597d649
 class _Wrapper:
     "What stands in for the denoiser's forward while one or more `guide` blocks are open"
     def __init__(self, pipe, denoiser):
@@ -314,7 +317,7 @@ class _Wrapper:
         if 'timestep' not in (names := [p.name for p in self.params]): raise TypeError(f"{type(self.core).__name__}.forward takes {names}; expected latents and a timestep")
         self.run, self.list, self.first, self.index, self.last, self.once = None, [], 0, -1, None, False
 
-# %% ../nbs/07_guidance.ipynb #8687575d
+# %% ../nbs/07_guidance.ipynb #82d89346
 @patch
 def install(self:_Wrapper, once=False):
     d = self.denoiser.__dict__; self.once = once
@@ -341,7 +344,7 @@ def _weights(self:_Wrapper, grad):
     for n, p in self.core.named_parameters():
         if n in self.frozen: p.requires_grad_(grad)
 
-# %% ../nbs/07_guidance.ipynb #c709f45b
+# %% ../nbs/07_guidance.ipynb #23ae9c5b
 @patch
 def place(self:_Wrapper, timestep):
     "Step and number of steps of this run; the timestep as the scheduler writes it, and its index there"
@@ -360,7 +363,7 @@ def place(self:_Wrapper, timestep):
     self.index, order = index, getattr(sched, 'order', 1)
     return (index-self.first)//order, -(-(len(self.list)-self.first)//order), self.list[index], index
 
-# %% ../nbs/07_guidance.ipynb #b933cee9
+# %% ../nbs/07_guidance.ipynb #cf4197b0
 @patch
 def __call__(self:_Wrapper, *args, **kwargs):
     try:
@@ -379,7 +382,7 @@ def named(self:_Wrapper, args, kwargs):
         if not isinstance(given.get(k), (torch.Tensor, int, float)): raise TypeError(f"{type(self.core).__name__}.forward got no {k}")
     return given
 
-# %% ../nbs/07_guidance.ipynb #cd8b7b3c
+# %% ../nbs/07_guidance.ipynb #45f89fb4
 @patch
 def step(self:_Wrapper, call):
     "One call of the denoiser: guided, or not, or with what the call before has found"
@@ -388,12 +391,18 @@ def step(self:_Wrapper, call):
     active = [] if at.hopeless else [(g, *a) for g in self.stack for a in g.active(step, n_steps)]
     if not active: return self.unguided(call, at)
     x, text = call[self.name], call.get('encoder_hidden_states')
-    if self.last and self.last[0] is x and self.last[1] is not text and self.last[2] == index: return _add_to_first(self.forward(**call), self.last[3])
-    out, delta = self.guided(call, active, at, dict(step=step, timestep=int(t) if t == int(t) else t))
-    self.last = x, text, index, delta
-    return out
+    again = self.last and self.last[0] is x and self.last[1] is not text and self.last[2] == index
+    delta, moves = self.last[3:] if again else (None, {})
+    steer, back = [[a for a in active if (a[0].way == 'activation') == w] for w in (True, False)]
+    hooks = self.steering(steer, call, moves, row := dict(step=step, timestep=int(t) if t == int(t) else t))
+    try:
+        if not back or again: out = (self.eager if steer else self.forward)(**call)
+        else: out, delta = self.guided(call, back, at, row, whole=bool(steer))
+    finally: hooks.remove()
+    self.last = x, text, index, delta, moves
+    return _add_to_first(out, delta) if delta is not None else out
 
-# %% ../nbs/07_guidance.ipynb #cbfc1956
+# %% ../nbs/07_guidance.ipynb #fa3c65d0
 @patch
 def both_halves(self:_Wrapper, x):
     "How many samples are there only for classifier-free guidance: half of them, if the latents come twice"
@@ -414,13 +423,13 @@ def latents(self:_Wrapper, x):
     config = getattr(self.core, 'config', {})
     return _channels(x, config.get('out_channels') or config.get('in_channels') or x.shape[_dim(x)])
 
-# %% ../nbs/07_guidance.ipynb #846a8528
+# %% ../nbs/07_guidance.ipynb #4fc77734
 @patch
-def guided(self:_Wrapper, call, active, at, row):
-    "The denoiser's output with the guidance in its prediction, and the guidance itself"
+def guided(self:_Wrapper, call, active, at, row, whole=False):
+    "The denoiser's output, and what guidance adds to its prediction"
     n = self.both_halves(call[self.name])
     rest, mine = _split_at(n, len(call[self.name]), call)
-    run, skip = (mine, 0) if not n or self.apart(call) else (call, n)      # what goes through under grad; how much of it is not asked about
+    run, skip = (mine, 0) if not n or not whole and self.apart(call) else (call, n)      # what goes through under grad; how much of it is not asked about
     latents, fixed = self.latents(run[self.name])
     forward = lambda leaf: self.eager(**dict(run, **{self.name: _with(leaf, fixed)}))
     predicted = lambda out: _channels(first_tensor(out), latents.shape[_dim(latents)])[0].float()
@@ -434,9 +443,9 @@ def guided(self:_Wrapper, call, active, at, row):
     _record(active, seen, change, grads, noise, row)
     delta = _only_finite(active, at.change(change).to(latents.dtype))
     if n: delta = torch.cat([delta, delta])
-    return _add_to_first(out if run is call or not n else _join_outputs(self.forward(**rest), out), delta), delta
+    return out if run is call or not n else _join_outputs(self.forward(**rest), out), delta
 
-# %% ../nbs/07_guidance.ipynb #b9d16b7f
+# %% ../nbs/07_guidance.ipynb #8ded6f92
 def _groups(active):
     "Objectives whose gradient is taken in one go: all of the raw scale; apart those that are normalised, and those of a block with a clamp"
     groups = {}
@@ -463,7 +472,7 @@ def _noise_change(groups, grads, noise, at):
         if g: changes[g] = change*(g.clamp*_norm(noise)/_norm(change).clamp(min=1e-30)).clamp(max=1)
     return sum(changes.values())
 
-# %% ../nbs/07_guidance.ipynb #14a2aa73
+# %% ../nbs/07_guidance.ipynb #29818c1f
 def _record(active, seen, change, grads, noise, row):
     "A row for the history of each guide"
     norm, share = _norm(sum(v.float() for v in grads)).mean(), (_norm(change)/_norm(noise)).mean()
@@ -479,7 +488,38 @@ def _only_finite(active, delta):
     for g in dict.fromkeys(g for g, *_ in active): g.checked, g.skipped = True, g.skipped + int(not finite.all())
     return torch.where(finite.view(-1, *[1]*(delta.ndim-1)), delta, torch.zeros_like(delta))
 
-# %% ../nbs/07_guidance.ipynb #e18a6f12
+# %% ../nbs/07_guidance.ipynb #52db1fbf
+@torch.enable_grad()
+def _move(active, a, call, row):
+    "What to add to an activation (n, …): minus scale × the loss's gradient there, or scale × the activation's norm along it"
+    g, o, scale, share = active
+    leaf = a.detach().float().requires_grad_()
+    prediction, loss = o.of({o.looks_at[0]: leaf}, call)
+    if not loss.requires_grad: raise ValueError("The loss has no gradient: does its head detach, or run under no_grad?")
+    grad, = torch.autograd.grad(loss.sum(), leaf)
+    with torch.no_grad():
+        change, size = -scale*(_norm(leaf)*grad/_norm(grad).clamp(min=1e-30) if share else grad), _norm(leaf)
+        if g.clamp: change = change*(g.clamp*size/_norm(change).clamp(min=1e-30)).clamp(max=1)
+        _record([active], [(g, prediction.detach() if isinstance(prediction, torch.Tensor) else -loss.detach(), loss.detach())], change, [grad], leaf, row)
+        return _only_finite([active], change)
+
+# %% ../nbs/07_guidance.ipynb #f4a35948
+@patch
+def steering(self:_Wrapper, active, call, moves, row):
+    "Hooks that move activations for the length of one call; what they have found goes to `moves`, and what is there already is taken"
+    n, hooks = self.both_halves(call[self.name]), Hooks()
+    mine = _split_at(n, len(call[self.name]), call)[1]
+    def mover(i, name):
+        def fn(hook, module, inp, out):
+            a = _pick(out, name)
+            if i not in moves: moves[i] = _move(active[i], a[n:], mine, row)
+            new = a + moves[i].to(a.dtype).repeat(len(a)//len(moves[i]), *[1]*(a.ndim-1))
+            return _map(out, lambda v: new if v is a else v)
+        return fn
+    for i, (g, o, *_) in enumerate(active): hooks.append(Hook(g.layers[o.looks_at[0]], mover(i, o.looks_at[0])))
+    return hooks
+
+# %% ../nbs/07_guidance.ipynb #71c0d4b5
 @patch
 def unguided(self:_Wrapper, call, at):
     "A step outside of every window. The first one is looked at: does every scorer that comes later fit its layer?"
@@ -503,7 +543,7 @@ def unguided(self:_Wrapper, call, at):
             if all(k in acts for k in o.looks_at): o.of(acts, one); g.checked = True
     return out
 
-# %% ../nbs/07_guidance.ipynb #82dc9e10
+# %% ../nbs/07_guidance.ipynb #b975ce8c
 try: from diffusers.guiders import ClassifierFreeGuidance
 except ImportError: ClassifierFreeGuidance = object   # diffusers before 0.35
 

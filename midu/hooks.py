@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['Hook', 'Hooks', 'find_module', 'first_tensor', 'capture']
 
-# %% ../nbs/01_hooks.ipynb #345e6657
+# %% ../nbs/01_hooks.ipynb #b138ebe8
 import difflib
 from contextlib import contextmanager
 import torch
 from torch import nn
 
-# %% ../nbs/01_hooks.ipynb #3710af26
+# %% ../nbs/01_hooks.ipynb #dd73c46a
 class Hook:
     "Call `fn(hook, module, input, output)` after `module` has run; if `fn` returns something, that becomes the output"
     def __init__(self, module:nn.Module, fn):
@@ -32,7 +32,7 @@ class Hooks(list):
     def __enter__(self): return self
     def __exit__(self, *args): self.remove()
 
-# %% ../nbs/01_hooks.ipynb #806f55ee
+# %% ../nbs/01_hooks.ipynb #dc8cacf5
 def find_module(
     model:nn.Module, # Where to look
     name:str # Dotted name, as in `model.named_modules()`
@@ -48,12 +48,12 @@ def first_tensor(output):
     while not isinstance(output, torch.Tensor): output = output[0]
     return output
 
-# %% ../nbs/01_hooks.ipynb #f3552e14
+# %% ../nbs/01_hooks.ipynb #484f366f
 class _Captured(BaseException):
     "Ends a forward pass once its `owner` has everything"
     def __init__(self, owner): self.owner = owner
 
-# %% ../nbs/01_hooks.ipynb #75b9864d
+# %% ../nbs/01_hooks.ipynb #89647364
 @contextmanager
 def capture(
     model:nn.Module, # Any model

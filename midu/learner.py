@@ -9,7 +9,7 @@ __all__ = ['ShuffledBatches', 'DataLoaders', 'CancelFitException', 'CancelEpochE
            'CheckpointCB', 'in_notebook', 'ProgressCB', 'MonitorCB', 'SaveBestCB', 'EarlyStopCB', 'WandbCB',
            'AccelerateCB']
 
-# %% ../nbs/02_learner.ipynb #429d4744
+# %% ../nbs/02_learner.ipynb #cc1f2d64
 import json, math, os, random, shutil, sys, time
 from contextlib import nullcontext
 from copy import deepcopy
@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 from safetensors.torch import load_file, save_file
 
-# %% ../nbs/02_learner.ipynb #a5c65337
+# %% ../nbs/02_learner.ipynb #fbda79de
 class ShuffledBatches(Sampler):
     "Lists of `bs` indices below `n`; their order depends on `seed` and the epoch alone, so that an interrupted epoch can be taken up again"
     def __init__(self,
@@ -47,7 +47,7 @@ class ShuffledBatches(Sampler):
         idx = self.order(g) if self.shuffle else torch.arange(self.n)
         for i in range(self.start, len(self)): yield idx[i*self.bs:(i+1)*self.bs][self.rank::self.world].tolist()
 
-# %% ../nbs/02_learner.ipynb #aae875c3
+# %% ../nbs/02_learner.ipynb #345c82ef
 class DataLoaders:
     "A training and a validation loader; `set_epoch` fixes the order of an epoch where the sampler has that method"
     def __init__(self, train, valid=None): self.train, self.valid = train, valid
@@ -68,7 +68,7 @@ class DataLoaders:
         if hasattr(sampler, 'set_epoch'): sampler.set_epoch(epoch, start)
         elif start: raise ValueError("Resuming inside an epoch needs a sampler with `set_epoch(epoch, start)`, such as ShuffledBatches")
 
-# %% ../nbs/02_learner.ipynb #317f0057
+# %% ../nbs/02_learner.ipynb #e32438ba
 class CancelFitException(Exception): "Raised by a callback to end the whole fit"
 class CancelEpochException(Exception): "Raised by a callback to end this epoch"
 class CancelBatchException(Exception): "Raised by a callback to end this batch"
@@ -77,7 +77,7 @@ class CallbackError(RuntimeError): "A callback failed; the message names it, `__
 _cancels = dict(fit=CancelFitException, epoch=CancelEpochException, batch=CancelBatchException)
 _passed_on = (*_cancels.values(), CallbackError, FloatingPointError)
 
-# %% ../nbs/02_learner.ipynb #39760154
+# %% ../nbs/02_learner.ipynb #9b516275
 class Callback:
     "Methods named `before_fit`, `after_batch`, … are called by the `Learner` with itself as argument, lowest `order` first"
     order = 0
@@ -100,7 +100,7 @@ def run_cbs(cbs, name, learn=None):
             failed = failed or error
     if failed: raise failed
 
-# %% ../nbs/02_learner.ipynb #3e4b1350
+# %% ../nbs/02_learner.ipynb #0ed7e815
 class with_cbs:
     "Decorate a `Learner` method: `before_name`, the method, `after_name`; a cancel exception skips to `after_cancel_name`; `cleanup_name` always runs"
     def __init__(self, name): self.name = name
@@ -115,7 +115,7 @@ class with_cbs:
             finally: learn.callback(f'cleanup_{self.name}')
         return inner
 
-# %% ../nbs/02_learner.ipynb #ba54cae7
+# %% ../nbs/02_learner.ipynb #d86dea20
 class TrainCB(Callback):
     "The five steps of training; subclass it when a model needs other inputs or another loss"
     order, computes = -10, True
@@ -135,7 +135,7 @@ class TrainCB(Callback):
     def after_cancel_batch(self, learn):
         if learn.training: learn.opt.zero_grad()
 
-# %% ../nbs/02_learner.ipynb #56084576
+# %% ../nbs/02_learner.ipynb #f4744301
 class Learner:
     "Model, data, loss and optimiser in one place; `fit` trains, callbacks do the rest"
     rank = 0 # Which of several processes this is; the first shows and saves
@@ -164,7 +164,7 @@ class Learner:
         if not found: raise ValueError(f"The learner has no {cls.__name__}; its callbacks are {self.cbs}")
         return found[0]
 
-# %% ../nbs/02_learner.ipynb #fadaedf6
+# %% ../nbs/02_learner.ipynb #ab74775c
 @patch
 @with_cbs('batch')
 def _one_batch(self:Learner):
@@ -189,7 +189,7 @@ def one_epoch(self:Learner, training):
     with nullcontext() if training else torch.no_grad(): self._one_epoch()
     self.start_iter = 0
 
-# %% ../nbs/02_learner.ipynb #28a158ca
+# %% ../nbs/02_learner.ipynb #8fea92ca
 @patch
 @with_cbs('fit')
 def _fit(self:Learner, train, valid):
@@ -218,7 +218,7 @@ def fit(self:Learner,
         for cb in extra: self.cbs.remove(cb)
     return self
 
-# %% ../nbs/02_learner.ipynb #03f9d10f
+# %% ../nbs/02_learner.ipynb #5e30e9c9
 def to_device(x, device):
     "Tensors in any nesting of lists, tuples and dicts, moved to `device`"
     if isinstance(x, torch.Tensor): return x.to(device, non_blocking=torch.device(device).type != 'cpu')
@@ -234,7 +234,7 @@ class DeviceCB(Callback):
     def before_fit(self, learn): learn.model.to(self.device)
     def before_batch(self, learn): learn.batch = to_device(learn.batch, self.device)
 
-# %% ../nbs/02_learner.ipynb #62745a89
+# %% ../nbs/02_learner.ipynb #2bb82d46
 class MetricsCB(Callback):
     "Mean loss and any metrics with `update(preds, target)`, `compute` and `reset` (torchmetrics' interface), a row per epoch in `rows`"
     order = 10
@@ -255,7 +255,7 @@ class MetricsCB(Callback):
     def state(self): return dict(rows=self.rows, total=float(self.total), count=self.count)
     def load_state(self, state): self.rows, self.total, self.count = state['rows'], state['total'], state['count']
 
-# %% ../nbs/02_learner.ipynb #943846ca
+# %% ../nbs/02_learner.ipynb #113f9ee6
 class MixedPrecisionCB(Callback):
     "Forward pass and loss under `torch.autocast`; with fp16 (CUDA) the loss is scaled before the backward pass, bf16 needs no scaling"
     order, computes = -15, True
@@ -284,13 +284,13 @@ class MixedPrecisionCB(Callback):
     def state(self): return dict(scaler=self.scaler.state_dict())
     def load_state(self, state): self.scaler.load_state_dict(state['scaler'])
 
-# %% ../nbs/02_learner.ipynb #dc08dd5e
+# %% ../nbs/02_learner.ipynb #f2442cdb
 class GradClipCB(Callback):
     "Gradients scaled down to a norm of at most `max_norm` before each step"
     def __init__(self, max_norm=1.): self.max_norm = max_norm
     def after_backward(self, learn): self.norm = nn.utils.clip_grad_norm_(learn.model.parameters(), self.max_norm)
 
-# %% ../nbs/02_learner.ipynb #f21de753
+# %% ../nbs/02_learner.ipynb #ca2946cb
 class EMACB(Callback):
     "A slow average of the weights, in `model`; the decay grows with the steps up to `decay`, so that the start is forgotten"
     order = 5
@@ -307,7 +307,7 @@ class EMACB(Callback):
     def load_state(self, state):
         if state: self.model.load_state_dict(state['model'])
 
-# %% ../nbs/02_learner.ipynb #e59fd3d7
+# %% ../nbs/02_learner.ipynb #5cd98f40
 class _KeepPreds(Callback):
     "Predictions and targets of every batch"
     order = 70
@@ -324,7 +324,7 @@ def _run(learn, dl, *cbs):
         learn.fit(1, train=False)
     finally: vars(learn).clear(); vars(learn).update(kept); learn.model.train(mode)
 
-# %% ../nbs/02_learner.ipynb #04cab389
+# %% ../nbs/02_learner.ipynb #fc72760c
 @patch
 def get_preds(self:Learner, dl=None): # A loader; None: the validation loader
     "Predictions and targets over a loader, each as one tensor"
@@ -350,7 +350,7 @@ def load(self:Learner, file):
     "Read weights that `save` wrote"
     self.plain.load_state_dict(load_file(file)); return self
 
-# %% ../nbs/02_learner.ipynb #73db64ed
+# %% ../nbs/02_learner.ipynb #9b03892c
 def _split(tree, prefix, tensors):
     "`tree` with its tensors moved to `tensors`, JSON being able to hold what is left"
     if isinstance(tree, torch.Tensor): tensors[prefix] = tree.detach().cpu().clone().contiguous(); return {'__tensor__': prefix}
@@ -365,7 +365,7 @@ def _join(tree, tensors):
     if '__tensor__' in tree: return tensors[tree['__tensor__']]
     return {k: _join(v, tensors) for k, v in tree['__dict__']}
 
-# %% ../nbs/02_learner.ipynb #cbaaeccf
+# %% ../nbs/02_learner.ipynb #c4a3d18f
 def save_tree(tree, folder):
     "Write nested dicts and lists of tensors and numbers as `state.json` and `state.safetensors`; all of it or nothing"
     folder, tensors = Path(folder), {}
@@ -381,7 +381,7 @@ def load_tree(folder):
     "Read what `save_tree` wrote"
     return _join(json.loads((Path(folder)/'state.json').read_text()), load_file(Path(folder)/'state.safetensors'))
 
-# %% ../nbs/02_learner.ipynb #67823eff
+# %% ../nbs/02_learner.ipynb #82bfa10e
 def get_rng():
     "State of the random numbers of torch (CPU and GPUs), NumPy and Python"
     import numpy as np
@@ -397,7 +397,7 @@ def set_rng(state):
     kind, keys, *rest = state['numpy']; np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     version, keys, gauss = state['python']; random.setstate((version, tuple(keys), gauss))
 
-# %% ../nbs/02_learner.ipynb #82e09d02
+# %% ../nbs/02_learner.ipynb #2ff7cb92
 class CheckpointCB(Callback):
     "Save everything every `seconds` and at the end; a later `fit` with the same folder goes on from there, on a CPU to the same weights"
     order = 57
@@ -424,7 +424,7 @@ class CheckpointCB(Callback):
     def after_fit(self, learn): self.save(learn, learn.n_epochs, 0)
     def after_cancel_fit(self, learn): self.save(learn, learn.n_epochs, 0)
 
-# %% ../nbs/02_learner.ipynb #82c84250
+# %% ../nbs/02_learner.ipynb #c3365449
 @patch
 def save(self:CheckpointCB, learn, epoch, it):
     "Write a checkpoint for batch `it` of `epoch`, then remove older ones"
@@ -437,7 +437,7 @@ def save(self:CheckpointCB, learn, epoch, it):
     for old in self.folder.glob('step-*'):
         if old != new: shutil.rmtree(old, ignore_errors=True)
 
-# %% ../nbs/02_learner.ipynb #e8db11db
+# %% ../nbs/02_learner.ipynb #843cd60c
 def in_notebook():
     "Are outputs shown in a notebook, rather than a terminal or log?"
     ip = sys.modules.get('IPython')
@@ -460,7 +460,7 @@ def _table(rows):
     body = ''.join('<tr>' + ''.join(f'<td>{cell(r.get(c, ""))}</td>' for c in cols) + '</tr>' for r in rows)
     return f"<table><tr>{''.join(f'<th>{c}</th>' for c in cols)}</tr>{body}</table>"
 
-# %% ../nbs/02_learner.ipynb #dbc1d276
+# %% ../nbs/02_learner.ipynb #a973c2f4
 class ProgressCB(Callback):
     "Step, loss, rate and time left: a line in a terminal or log every `every` seconds; in a notebook one output that renews itself, with loss curve and the table of `MetricsCB`"
     order = 56
@@ -487,7 +487,7 @@ class ProgressCB(Callback):
     def state(self): return dict(spent=self.spent, losses=self.losses)  # time and curve go on after an interruption
     def load_state(self, state): self.losses, self.spent = state['losses'], state['spent']; self.start = time.monotonic()-self.spent
 
-# %% ../nbs/02_learner.ipynb #c7c48fbb
+# %% ../nbs/02_learner.ipynb #a290f4b0
 @patch
 def line(self:ProgressCB, learn):
     "Where the fit stands, as text"
@@ -506,7 +506,7 @@ def show(self:ProgressCB, learn):
     table = _table(rows[-self.keep_rows:]) if rows else ''
     self.handle.update(self.html(f'<pre>{self.line(learn)}</pre>{_curve(self.losses)}{table}'))
 
-# %% ../nbs/02_learner.ipynb #4d16c9f4
+# %% ../nbs/02_learner.ipynb #9465c1ac
 class MonitorCB(Callback):
     "Base of callbacks that watch one number of `MetricsCB`; `better` says whether the last epoch's is the best so far"
     order = 40
@@ -520,7 +520,7 @@ class MonitorCB(Callback):
     def state(self): return dict(best=self.best) if math.isfinite(self.best) else {}
     def load_state(self, state): self.best = state.get('best', math.inf)
 
-# %% ../nbs/02_learner.ipynb #24539be7
+# %% ../nbs/02_learner.ipynb #e7e978c3
 class SaveBestCB(MonitorCB):
     "Write the weights to `file` (safetensors) after each epoch that is the best so far"
     def __init__(self, file, monitor='valid_loss', higher=False): super().__init__(monitor, higher); self.file = file
@@ -538,7 +538,7 @@ class EarlyStopCB(MonitorCB):
     def state(self): return dict(**super().state(), bad=self.bad)
     def load_state(self, state): super().load_state(state); self.bad = state['bad']
 
-# %% ../nbs/02_learner.ipynb #bb413e7b
+# %% ../nbs/02_learner.ipynb #436ed987
 class WandbCB(Callback):
     "Losses of every `every`-th step and the rows of `MetricsCB` to Weights & Biases; further arguments go to `wandb.init` (`mode='offline'` needs no account)"
     order = 45
@@ -555,7 +555,7 @@ class WandbCB(Callback):
     def cleanup_fit(self, learn):
         if getattr(self, 'run', None): self.run.finish()
 
-# %% ../nbs/02_learner.ipynb #dc4339d0
+# %% ../nbs/02_learner.ipynb #25f3ef98
 class AccelerateCB(Callback):
     "Train in several processes (start them with `accelerate launch` or `torchrun`): every batch is shared out, gradients are averaged, the first process shows and saves; validation runs whole in each"
     order, computes = -30, True

@@ -8,7 +8,7 @@ __all__ = ['human_agreement', 'answers', 'Trial', 'scale_pairs', 'attention_chec
            'plot_win_rates', 'bradley_terry', 'agreement', 'raters', 'sign_test_power', 'choices_needed', 'evidence',
            'confidence_sequence', 'verdict', 'simulate']
 
-# %% ../nbs/11_preference.ipynb #7f530aa6
+# %% ../nbs/11_preference.ipynb #bd2ba47d
 import base64, hashlib, html, importlib.util, io, json, math, os, secrets, socket, sqlite3, subprocess, sys, tempfile, time
 from collections import namedtuple
 from datetime import datetime, timezone
@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from fastcore.script import call_parse, store_true
 from PIL import Image
 
-# %% ../nbs/11_preference.ipynb #7206e942
+# %% ../nbs/11_preference.ipynb #011c915f
 def scale_pairs(
     table, # A `midu.table.Table`
     base:float=0., # The scale that all others are compared with
@@ -42,7 +42,7 @@ def attention_checks(pairs, n=3, seed=0):
         out.append(dict(prompt=p['prompt'], seed=p.get('seed'), a=p['a'], b=blank, arm_a='picture', arm_b='blank'))
     return out
 
-# %% ../nbs/11_preference.ipynb #50571b5f
+# %% ../nbs/11_preference.ipynb #65ec4a1c
 human_agreement = 0.68 # Pick-a-Pic's human experts (Kirstain et al. 2023, arXiv 2305.01569; data set card of pickapic_v1)
 
 def expected_agreement(diff, noise):
@@ -62,7 +62,7 @@ def calibrate_noise(
     if expected_agreement(diff, lo) < agreement: raise ValueError(f"The pairs differ too little: even judges without noise agree in only {expected_agreement(diff, lo):.0%}, expected {agreement:.0%}")
     return float(np.exp(brentq(lambda x: expected_agreement(diff, np.exp(x))-agreement, np.log(lo), np.log(hi))))
 
-# %% ../nbs/11_preference.ipynb #92945421
+# %% ../nbs/11_preference.ipynb #fe391018
 class SimulatedJudge:
     "A simulated rater: difference of true appeal plus logistic noise; never a person"
     def __init__(self,
@@ -81,7 +81,7 @@ class SimulatedJudge:
         felt = np.where(self.rng.random(d.shape) < self.lapse, self.rng.logistic(0, self.noise, d.shape), felt)
         return np.where(np.abs(felt) < self.tie, 'tie', np.where(felt > 0, 'a', 'b'))
 
-# %% ../nbs/11_preference.ipynb #125cf542
+# %% ../nbs/11_preference.ipynb #c40ad9c2
 def _clean(im):
     "A picture (PIL, or bytes of a file) as (hash of its pixels, PNG without notes)"
     if isinstance(im, (bytes, bytearray)): im = Image.open(io.BytesIO(im))
@@ -101,7 +101,7 @@ def _pair_rows(pairs, kind):
         rows.append((kind, str(p['prompt']), number('seed', int), str(p['arm_a']), number('scale_a', float), str(p['arm_b']), number('scale_b', float), ha, hb))
     return rows, pngs
 
-# %% ../nbs/11_preference.ipynb #cf7caf5e
+# %% ../nbs/11_preference.ipynb #864ff517
 _schema = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE picture(id TEXT PRIMARY KEY, png BLOB NOT NULL);
@@ -115,7 +115,7 @@ _pair_columns = 'kind, prompt, seed, arm_a, scale_a, arm_b, scale_b, a, b'
 answers = 'left', 'right', 'tie', 'skip'
 Trial = namedtuple('Trial', 'rater position total prompt left right') # What a rater may see: nothing about arms
 
-# %% ../nbs/11_preference.ipynb #09c87dd7
+# %% ../nbs/11_preference.ipynb #75c58e20
 class Study:
     "Blind pairs and the choices made between them, in one SQLite file"
     def __init__(self,
@@ -139,15 +139,20 @@ class Study:
         if pairs is not None: self._begin(list(pairs), list(checks), dict(repeats=repeats, per_rater=per_rater, seed=seed))
         self.settings = json.loads(self.one("SELECT value FROM meta WHERE key='settings'")[0])
 
-    def all(self, sql, *args): return self.db.execute(sql, args).fetchall()
-    def one(self, sql, *args): return self.db.execute(sql, args).fetchone()
-    def close(self): self.db.close()
-    def __repr__(self):
-        n = dict(self.all('SELECT kind, count(*) FROM pair GROUP BY kind'))
-        made, raters = self.one('SELECT count(*), count(DISTINCT rater) FROM choice WHERE undone=0')
-        return f"Study({n.get('pair', 0)} pairs, {n.get('check', 0)} checks; {made} choices by {raters} raters; {self.file.name})"
+# %% ../nbs/11_preference.ipynb #9d8c771e
+@patch
+def all(self:Study, sql, *args): return self.db.execute(sql, args).fetchall()
+@patch
+def one(self:Study, sql, *args): return self.db.execute(sql, args).fetchone()
+@patch
+def close(self:Study): self.db.close()
+@patch
+def __repr__(self:Study):
+    n = dict(self.all('SELECT kind, count(*) FROM pair GROUP BY kind'))
+    made, raters = self.one('SELECT count(*), count(DISTINCT rater) FROM choice WHERE undone=0')
+    return f"Study({n.get('pair', 0)} pairs, {n.get('check', 0)} checks; {made} choices by {raters} raters; {self.file.name})"
 
-# %% ../nbs/11_preference.ipynb #281327c8
+# %% ../nbs/11_preference.ipynb #35c361ce
 class _Transaction:
     "All or nothing; other processes wait"
     def __init__(self, db): self.db = db
@@ -169,7 +174,7 @@ def _begin(self:Study, pairs, checks, settings):
             return
     _refuse_other(self, rows, settings)
 
-# %% ../nbs/11_preference.ipynb #6ad4aaa2
+# %% ../nbs/11_preference.ipynb #6c5bd68f
 def _refuse_other(study, rows, settings):
     "Error where the file holds another study than the one that is given"
     old, before = study.all(f'SELECT {_pair_columns} FROM pair ORDER BY id'), json.loads(study.one("SELECT value FROM meta WHERE key='settings'")[0])
@@ -182,7 +187,7 @@ def _refuse_other(study, rows, settings):
             if other: why.append(f'pair {i} ({n[1]!r}) has another {", ".join(other)}'); break
     if why: raise ValueError(f"{study.file} is another study: {'; '.join(why)}. Open it without pairs, or begin a new file")
 
-# %% ../nbs/11_preference.ipynb #4f6f5fcc
+# %% ../nbs/11_preference.ipynb #ad8a1599
 def _order(pairs, checks, repeats, rng):
     "[(pair, flipped, kind)]: shuffled, with checks anywhere and repeats later, sides exchanged"
     n = len(pairs); gap = min(10, n//2)
@@ -206,7 +211,7 @@ def join(self:Study, rater):
         order = _order([p for p, _ in least], checks, self.settings['repeats'], rng)
         self.db.executemany('INSERT INTO plan VALUES(?,?,?,?,?)', [(rater, i, *t) for i, t in enumerate(order)])
 
-# %% ../nbs/11_preference.ipynb #08210ad2
+# %% ../nbs/11_preference.ipynb #97c09f60
 _open = 'FROM plan WHERE rater=? AND NOT EXISTS(SELECT 1 FROM choice c WHERE c.rater=plan.rater AND c.position=plan.position AND undone=0)'
 
 @patch
@@ -223,6 +228,7 @@ def next(self:Study, rater): # A `Trial` with PNG bytes left and right; None at 
     prompt, a, b = self.one('SELECT prompt, x.png, y.png FROM pair JOIN picture x ON x.id=a JOIN picture y ON y.id=b WHERE pair.id=?', at[1])
     return Trial(rater, at[0], self.progress(rater)[1], prompt, *((b, a) if at[2] else (a, b)))
 
+# %% ../nbs/11_preference.ipynb #d0cf0df9
 @patch
 def answer(self:Study, rater, position, answer, seconds=0.):
     "Keep a choice: on disk when this returns. Each trial can be answered once"
@@ -239,7 +245,7 @@ def undo(self:Study, rater): # Its position, or None where there is none
         if last: self.db.execute('UPDATE choice SET undone=1 WHERE id=?', last[:1])
     return last and last[1]
 
-# %% ../nbs/11_preference.ipynb #9218449a
+# %% ../nbs/11_preference.ipynb #ff3ea3e4
 @patch
 def choices(self:Study): # A DataFrame, a row for each choice that was not undone
     "Who chose what: rater, position, kind ('pair', 'repeat', 'check'), pair, prompt, seed, arms and scales, answer (side), chosen ('a', 'b', 'tie', 'skip'), seconds, at"
@@ -264,7 +270,7 @@ def dataset(self:Study,
     for k, name in enumerate('ab'): ds = ds.add_column(name, [dict(bytes=pngs[sides[p][k]], path=None) for p in ds['pair'][:]]).cast_column(name, Picture())
     return ds
 
-# %% ../nbs/11_preference.ipynb #fe4d1f6a
+# %% ../nbs/11_preference.ipynb #87d84769
 _keys_js = """(()=>{if(window.miduKeys)return;window.miduKeys=true;let last=null;
 const keys={ArrowLeft:'left',ArrowRight:'right',ArrowDown:'tie',s:'skip',u:'undo'};
 if(!document.querySelector('meta[name=viewport]')){const m=document.createElement('meta');m.name='viewport';m.content='width=device-width, initial-scale=1';document.head.append(m)}
@@ -282,7 +288,7 @@ window.addEventListener('keydown',e=>{if(e.ctrlKey||e.altKey||e.metaKey)return;c
  if(!root&&all.length===1&&(t===document.body||t===document.documentElement))root=all[0];
  if(!root||!root.querySelector('[data-trial]'))return;e.preventDefault();e.stopImmediatePropagation();if(!e.repeat)press(root,name)},true)})()"""
 
-# %% ../nbs/11_preference.ipynb #20d38f9b
+# %% ../nbs/11_preference.ipynb #3f6490fa
 _evaluator_css = """<style>.midu-evaluator{max-width:900px;margin:0 auto;font-family:system-ui,sans-serif;overflow:visible}.midu-evaluator .widget-html-content{line-height:1.4;white-space:normal}
 .midu-pair{display:flex;gap:2%;justify-content:center}.midu-pic{width:49%;max-width:420px;height:auto;border-radius:8px;cursor:pointer;touch-action:manipulation;outline:1px solid #8884}
 .midu-prompt{font-size:1.15em;text-align:center;overflow-wrap:anywhere;margin:.3em 0}.midu-question,.midu-small{text-align:center;opacity:.75}.midu-head progress{width:100%}
@@ -293,7 +299,7 @@ _evaluator_css = """<style>.midu-evaluator{max-width:900px;margin:0 auto;font-fa
 _buttons = dict(left=('← Left', 'The left picture (arrow left)'), tie=('Equal ↓', 'Neither is better (arrow down)'), right=('Right →', 'The right picture (arrow right)'),
                 undo=('Undo (u)', 'Take back the last choice (u)'), skip=('Skip (s)', 'Cannot or do not want to judge (s)'))
 
-# %% ../nbs/11_preference.ipynb #550ca4bb
+# %% ../nbs/11_preference.ipynb #cce8a322
 class Evaluator:
     "The interface of a study, for one rater"
     def __init__(self,
@@ -320,7 +326,7 @@ class Evaluator:
         from IPython.display import HTML, display
         display(HTML(f'<script>{_keys_js}</script>')); display(self.widget)
 
-# %% ../nbs/11_preference.ipynb #8a0641ac
+# %% ../nbs/11_preference.ipynb #2339a6fe
 def _visible(widget, on): widget.layout.display = None if on else 'none'
 def _img(png, side): return f'<img class="midu-pic" data-choice="{side}" alt="{side} picture" draggable="false" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
@@ -331,6 +337,7 @@ def ask(self:Evaluator, problem=''):
                        f'name that you give here; with the same name you can go on later.</p><p>{html.escape(problem)}</p></div>')
     for w, on in ((self.login, True), (self.top, False), (self.bottom, False)): _visible(w, on)
 
+# %% ../nbs/11_preference.ipynb #391687d4
 @patch
 def begin(self:Evaluator, rater):
     "Join the study, or go on in it"
@@ -350,6 +357,7 @@ def show(self:Evaluator):
                        f'<div class="midu-prompt">“{html.escape(t.prompt)}”</div><div class="midu-pair" data-trial="{self.shown}">{_img(t.left, "left")}{_img(t.right, "right")}</div>')
     self.since = time.perf_counter()
 
+# %% ../nbs/11_preference.ipynb #dbf383aa
 @patch
 def press(self:Evaluator, what):
     "What the buttons do"
@@ -363,7 +371,7 @@ def press(self:Evaluator, what):
     self.show()
     if problem: self.body.value = problem + self.body.value
 
-# %% ../nbs/11_preference.ipynb #075b650a
+# %% ../nbs/11_preference.ipynb #46a95732
 @patch
 def result(self:Study, rater): # A dict: choices, seconds (median), arms {name: times chosen}, tie, skip, repeats (same, of), checks (right, of)
     "A rater's own result"
@@ -389,7 +397,7 @@ def closing(self:Evaluator):
     if r['checks'][1]: out += f'<p>Attention checks: {r["checks"][0]} of {r["checks"][1]}.</p>'
     return out+'</div>'
 
-# %% ../nbs/11_preference.ipynb #43822dca
+# %% ../nbs/11_preference.ipynb #d7a6c40e
 def _app_notebook():
     "The notebook that Voilà shows"
     code = "import os\nfrom midu.preference import Evaluator\nEvaluator(os.environ['MIDU_STUDY'], question=os.environ['MIDU_QUESTION'], reveal=os.environ['MIDU_REVEAL'] == '1')"
@@ -402,7 +410,7 @@ def _own_address():
         try: s.connect(('192.0.2.1', 9)); return s.getsockname()[0]
         except OSError: return socket.gethostname()
 
-# %% ../nbs/11_preference.ipynb #b34f8d1c
+# %% ../nbs/11_preference.ipynb #cc96e49e
 @call_parse
 def midu_evaluate(
     study:str, # The study's file
@@ -428,7 +436,7 @@ def midu_evaluate(
     print(Study(study))
     if code: raise SystemExit(code)
 
-# %% ../nbs/11_preference.ipynb #ec48660b
+# %% ../nbs/11_preference.ipynb #3bdae371
 def _frame(choices):
     "Choices of a `Study`, `Dataset`, DataFrame or list of dicts as a DataFrame"
     import pandas as pd
@@ -454,7 +462,7 @@ def cluster_interval(values, clusters, alpha=0.05, n_boot=2000, seed=0):
     w = np.random.default_rng(seed).multinomial(len(count), np.full(len(count), 1/len(count)), n_boot)
     return tuple(np.quantile((w@total)/(w@count), [alpha/2, 1-alpha/2]))
 
-# %% ../nbs/11_preference.ipynb #55138948
+# %% ../nbs/11_preference.ipynb #c2ad4460
 def win_rates(
     choices, # A `Study`, or its choices as DataFrame, `Dataset` or list of dicts
     alpha:float=0.05, # 1-alpha is the intervals' confidence
@@ -472,7 +480,7 @@ def win_rates(
         rows.append(dict(zip(keys, key), n=n, wins=wins, ties=ties, rate=(wins+ties/2)/n, low=float(low), high=float(high), p=sign_test(wins, n-wins-ties)))
     return pd.DataFrame(rows, columns=[*keys, 'n', 'wins', 'ties', 'rate', 'low', 'high', 'p'])
 
-# %% ../nbs/11_preference.ipynb #7ba2aeab
+# %% ../nbs/11_preference.ipynb #e1fe6d37
 def plot_win_rates(rates, ax=None, label=None):
     "Win rate against scale with its intervals"
     import matplotlib.pyplot as plt
@@ -483,7 +491,7 @@ def plot_win_rates(rates, ax=None, label=None):
     ax.axhline(0.5, color='grey', lw=0.8, ls=':'); ax.set(xlabel='scale', ylabel='win rate (ties count half)', ylim=(0, 1)); ax.legend(fontsize=8)
     return ax
 
-# %% ../nbs/11_preference.ipynb #c510f814
+# %% ../nbs/11_preference.ipynb #1fd0380c
 def _arm(name, scale): return name if scale is None or np.isnan(scale) else f'{name} {scale:g}'
 
 def _strengths(wins, met, prior):
@@ -497,7 +505,7 @@ def _strengths(wins, met, prior):
     t = minimize(loss, np.zeros(len(w)), jac=True, method='L-BFGS-B').x
     return t-t.mean()
 
-# %% ../nbs/11_preference.ipynb #91e34192
+# %% ../nbs/11_preference.ipynb #3840674d
 def bradley_terry(
     choices, # As for `win_rates`
     n_boot:int=200, alpha:float=0.05, prior:float=0.5, seed:int=0
@@ -519,7 +527,7 @@ def bradley_terry(
     low, high = np.quantile(boot, [alpha/2, 1-alpha/2], axis=0); n = per.sum((0, 2))+per.sum((0, 1))
     return pd.DataFrame(dict(arm=arms, strength=_strengths(per.sum(0), met, prior), low=low, high=high, n=n.astype(int))).sort_values('strength', ascending=False, ignore_index=True)
 
-# %% ../nbs/11_preference.ipynb #ea75ef14
+# %% ../nbs/11_preference.ipynb #a10a809b
 def agreement(choices, alpha=0.05): # A dict of dicts: within and between, each with n, rate, low, high; between also kappa
     "How often two looks at the same pair give the same answer"
     from statsmodels.stats.proportion import proportion_confint
@@ -541,7 +549,7 @@ def _kappa(a, m):
     usual = np.bincount(m).argmax(); a = a[m == usual]
     return float(fleiss_kappa(np.stack([a, usual-a], 1))) if 0 < a.sum() < usual*len(a) else math.nan
 
-# %% ../nbs/11_preference.ipynb #4ff63bb2
+# %% ../nbs/11_preference.ipynb #7ac45dfd
 def raters(choices): # A DataFrame: rater, n, checks (share right), repeats (share the same), left (share), seconds (median)
     "A row for each rater, to see who did not look"
     import pandas as pd
@@ -551,7 +559,7 @@ def raters(choices): # A DataFrame: rater, n, checks (share right), repeats (sha
         rows.append(dict(rater=r, n=len(g), checks=(check.chosen == 'a').mean(), repeats=again, left=(sides.answer == 'left').mean(), seconds=g.seconds.median()))
     return pd.DataFrame(rows)
 
-# %% ../nbs/11_preference.ipynb #ce2e0492
+# %% ../nbs/11_preference.ipynb #d6fcbfa5
 def sign_test_power(n, rate, alpha=0.05):
     "Power of the exact two-sided sign test with `n` choices (a number or an array) at a true win rate"
     from scipy.stats import binom
@@ -572,7 +580,7 @@ def choices_needed(
     low = np.flatnonzero(sign_test_power(np.arange(1, top+1), rate, alpha) < power)
     return math.ceil((low[-1]+2 if len(low) else 1)/(1-ties))
 
-# %% ../nbs/11_preference.ipynb #941b0d82
+# %% ../nbs/11_preference.ipynb #2e091262
 def evidence(wins, losses, p=0.5, c=5.):
     "Evidence against a win rate `p`, M_n(p); 1/evidence is a p-value that stays valid however often one looks. Ties are left out"
     from scipy.special import betaln, xlogy, xlog1py
@@ -594,7 +602,7 @@ def verdict(wins, losses, alpha=0.05, margin=0.05):
     low, high = confidence_sequence(wins, losses, alpha)
     return 'a' if low > 0.5 else 'b' if high < 0.5 else 'same' if low > 0.5-margin and high < 0.5+margin else None
 
-# %% ../nbs/11_preference.ipynb #29176cf0
+# %% ../nbs/11_preference.ipynb #1c7e8855
 def simulate(
     pairs, # With appeal_a and appeal_b, as `scale_pairs` gives them where the truth is known; the pictures are not needed
     n_raters:int=5, # Judges who see every pair, twice: the second time as a repeat

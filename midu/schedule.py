@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['anneal_cos', 'one_cycle', 'OneCycleCB', 'RecorderCB', 'SchedulerCB', 'LRFinderCB', 'kaiming_init']
 
-# %% ../nbs/03_schedule.ipynb #e3d11148
+# %% ../nbs/03_schedule.ipynb #00ac3ae7
 import math, torch
 from torch import nn
 from fastcore.basics import patch
 from .learner import Callback, CancelFitException, Learner
 
-# %% ../nbs/03_schedule.ipynb #2eb48ebd
+# %% ../nbs/03_schedule.ipynb #ead5f449
 def anneal_cos(start, end, pos):
     "Half a cosine wave from `start` (at `pos` 0) to `end` (at `pos` 1)"
     return end + (start-end)*(1+math.cos(math.pi*pos))/2
@@ -22,7 +22,7 @@ def one_cycle(step, n_steps, low, peak, final, warm=0.3):
     if step < top: return anneal_cos(low, peak, step/top)
     return anneal_cos(peak, final, (step-top)/max(n_steps-1-top, 1e-9))
 
-# %% ../nbs/03_schedule.ipynb #dccfce65
+# %% ../nbs/03_schedule.ipynb #92ea0298
 class OneCycleCB(Callback):
     "Learning rate up then down while momentum goes down then up (Smith & Topin 2018); a function of the step and of the peak rates, which a checkpoint keeps"
     def __init__(self, warm=0.3, div=25., div_final=1e4, moms=(0.95, 0.85)): self.warm, self.div, self.div_final, self.moms = warm, div, div_final, moms
@@ -38,7 +38,7 @@ class OneCycleCB(Callback):
     def state(self): return dict(peaks=self.peaks)
     def load_state(self, state): self.peaks = state['peaks']
 
-# %% ../nbs/03_schedule.ipynb #727a9cab
+# %% ../nbs/03_schedule.ipynb #26f5de2e
 class RecorderCB(Callback):
     "Loss, learning rate and momentum of every training step"
     order = 20
@@ -62,7 +62,7 @@ class RecorderCB(Callback):
         for ax, title in zip(axs, ('loss', 'learning rate', 'momentum')): ax.set(title=title, xlabel='step')
         return axs
 
-# %% ../nbs/03_schedule.ipynb #70dc9888
+# %% ../nbs/03_schedule.ipynb #0522d7fc
 class SchedulerCB(Callback):
     "A scheduler of `torch.optim.lr_scheduler`, made by `func(optimiser)`, stepped after each training batch, or epoch"
     order = 25
@@ -77,7 +77,7 @@ class SchedulerCB(Callback):
     def state(self): return {k: v for k, v in self.sched.state_dict().items() if isinstance(v, (int, float, str, bool, list))}
     def load_state(self, state): self.sched.load_state_dict(state)
 
-# %% ../nbs/03_schedule.ipynb #7a833ff6
+# %% ../nbs/03_schedule.ipynb #ee0b99ae
 class LRFinderCB(Callback):
     "Multiply the learning rate by `gamma` each step, from `start`; end when the loss exceeds `max_mult` times its best or the rate passes `stop`"
     order = 30
@@ -107,7 +107,7 @@ class LRFinderCB(Callback):
         ax.semilogx(self.lrs, self.losses, alpha=0.3); ax.semilogx(self.lrs, self.smoothed()); ax.axvline(self.suggestion(), ls='--', color='grey')
         ax.set(xlabel='learning rate', ylabel='loss', ylim=(None, self.max_mult*min(self.losses))); return ax
 
-# %% ../nbs/03_schedule.ipynb #2ec7e46a
+# %% ../nbs/03_schedule.ipynb #5062ce49
 @patch
 def lr_find(self:Learner, plot=True, **kwargs): # Further arguments go to `LRFinderCB`
     "A suggestion for the learning rate; leaves model, optimiser and random state as they were"
@@ -123,7 +123,7 @@ def lr_find(self:Learner, plot=True, **kwargs): # Further arguments go to `LRFin
     if plot: finder.plot()
     return finder.suggestion()
 
-# %% ../nbs/03_schedule.ipynb #babe23e5
+# %% ../nbs/03_schedule.ipynb #4e5a7ae6
 def kaiming_init(module, nonlinearity='relu'):
     "Kaiming-normal weights and zero biases for linear and convolution layers; use with `model.apply` (He et al. 2015)"
     if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):

@@ -6,10 +6,10 @@
 __all__ = ['Reading', 'readings', 'article_layers', 'AttentionPool', 'token_layers', 'expected_rating', 'two_hot', 'rating_loss',
            'emd_loss', 'ordinal_loss', 'ordinal_score', 'number_score', 'regression_loss', 'pairwise_loss', 'Scorer',
            'ScorerCB', 'train_scorer', 'predict', 'spearman', 'spearman_by_noise', 'calibrate', 'score_pictures',
-           'by_picture', 'midu_train', 'finish']
+           'by_picture', 'midu_train']
 
-# %% ../nbs/06_scorer.ipynb #81c70988
-import hashlib, math, shutil
+# %% ../nbs/06_scorer.ipynb #8ccf5b28
+import hashlib, shutil
 from collections import namedtuple
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
@@ -23,7 +23,7 @@ from .hooks import capture
 from .learner import CheckpointCB, DataLoaders, DeviceCB, Learner, ProgressCB, TrainCB
 from .schedule import OneCycleCB, kaiming_init
 
-# %% ../nbs/06_scorer.ipynb #8bbcb2f0
+# %% ../nbs/06_scorer.ipynb #045cdb80
 def article_layers(
     channels:int=1280, # Of the activation
     n_out:int=10 # Ratings 1 … 10
@@ -36,7 +36,7 @@ def article_layers(
         nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten(),
         nn.Linear(128*4, 64), nn.ReLU(), nn.Linear(64, n_out))
 
-# %% ../nbs/06_scorer.ipynb #73afc3d7
+# %% ../nbs/06_scorer.ipynb #2fd933b1
 class AttentionPool(nn.Module):
     "(n, tokens, width) to (n, hidden): averages over the tokens, weighted by how much each says it matters; one weighting for each head"
     def __init__(self, width, hidden=256, heads=4):
@@ -51,7 +51,7 @@ def token_layers(width, n_out=10):
     "The article's recipe for a sequence of tokens"
     return nn.Sequential(AttentionPool(width), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, n_out))
 
-# %% ../nbs/06_scorer.ipynb #7f8aad83
+# %% ../nbs/06_scorer.ipynb #ca6329be
 def expected_rating(
     logits:torch.Tensor # (n, k), one logit for each rating 1 … k
 ) -> torch.Tensor: # (n,) between 1 and k
@@ -69,7 +69,7 @@ def rating_loss(logits, rating):
     "Cross-entropy with the rating as class: logits (n, k), ratings (n,) from 1 to k"
     return F.cross_entropy(logits, two_hot(rating, logits.shape[-1]).to(logits.dtype))
 
-# %% ../nbs/06_scorer.ipynb #a7a62b09
+# %% ../nbs/06_scorer.ipynb #1ba812ca
 def emd_loss(logits, rating):
     "Squared distance of the cumulative distributions (the earth mover's; Hou et al. 2016, Talebi & Milanfar 2018): a near miss costs little"
     return (logits.softmax(-1).cumsum(-1)-two_hot(rating, logits.shape[-1]).cumsum(-1)).pow(2).sum(-1).mean()
@@ -89,7 +89,7 @@ def pairwise_loss(z, rating):
     d, s = rating-rating.roll(1), (z-z.roll(1, 0))[:, 0]
     return -(F.logsigmoid(s*d.sign().to(z))*(d != 0)).sum()/(d != 0).sum().clamp(min=1)
 
-# %% ../nbs/06_scorer.ipynb #28f5c174
+# %% ../nbs/06_scorer.ipynb #3b7f753c
 Reading = namedtuple('Reading', 'n_out loss score') # How many outputs for k ratings, the loss, and outputs as one number
 readings = dict(
     classes    = Reading(lambda k: k,   rating_loss,     expected_rating),
@@ -98,7 +98,7 @@ readings = dict(
     regression = Reading(lambda k: 1,   regression_loss, number_score),
     pairwise   = Reading(lambda k: 1,   pairwise_loss,   number_score))
 
-# %% ../nbs/06_scorer.ipynb #40e84d99
+# %% ../nbs/06_scorer.ipynb #4b0c11c1
 _card = """---
 {{ card_data }}
 ---
@@ -110,7 +110,7 @@ Reads the output of `{{ scorer.layer }}` of a diffusion model's denoiser, shape 
 | --- | --- |
 | model | {{ scorer.model or 'not stated' }} |
 | trained on | {{ scorer.data or 'not stated' }} |
-| loss | {{ scorer.loss }}, temperature {{ scorer.temperature }} |
+| loss | {{ scorer.loss }}, temperature {{ '%.3g' % scorer.temperature }} |
 | recommended guidance scale | {{ scorer.recommended_scale or 'not measured' }} |
 {% for k, v in scorer.metrics.items() %}| {{ k }} | {{ v }} |
 {% endfor %}
@@ -123,7 +123,7 @@ Reads the output of `{{ scorer.layer }}` of a diffusion model's denoiser, shape 
 """
 _fields = 'n_classes layer loss temperature recommended_scale model data metrics about'.split()
 
-# %% ../nbs/06_scorer.ipynb #b14341e4
+# %% ../nbs/06_scorer.ipynb #ce0bb524
 class Scorer(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library_name='midu', tags=['mid-u guidance'], license='apache-2.0'):
     "The article's classifier on an internal activation of a denoiser, read as one expected rating"
     def __init__(self,
@@ -154,7 +154,7 @@ class Scorer(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library
         "(n, *in_shape) to (n,) expected ratings"
         return readings[self.loss].score(self(features)/self.temperature)
 
-# %% ../nbs/06_scorer.ipynb #f96ae48f
+# %% ../nbs/06_scorer.ipynb #240b4899
 @patch
 def check(self:Scorer, shape):
     "Raise unless an activation of `shape` fits; height and width, or the number of tokens, may differ from those of training"
@@ -171,7 +171,7 @@ def save_pretrained(self:Scorer, folder, **kwargs):
     if card.exists() and '# A mid-u scorer' in card.read_text(): card.unlink()  # an older card of ours, which would be kept
     return super(Scorer, self).save_pretrained(folder, **kwargs)
 
-# %% ../nbs/06_scorer.ipynb #d61272b9
+# %% ../nbs/06_scorer.ipynb #d3f8dcfb
 class ScorerCB(TrainCB):
     "A store's batches: features, timestep (not used: the activation knows it), rating"
     def get_loss(self, learn): learn.loss = learn.loss_func(learn.preds, learn.batch[-1].to(learn.preds.device))
@@ -196,7 +196,7 @@ def train_scorer(
             opt_func=adamw if weight_decay else torch.optim.Adam).fit(epochs)
     return scorer.eval()
 
-# %% ../nbs/06_scorer.ipynb #453fc8e2
+# %% ../nbs/06_scorer.ipynb #5c570ec3
 @torch.no_grad()
 def predict(scorer, store, bs=512) -> np.ndarray: # (n,)
     "Expected ratings for a whole store"
@@ -215,7 +215,7 @@ def spearman_by_noise(scorer, store, edges=(0, 200, 400, 600, 800, 1000)) -> dic
     p, t, y = predict(scorer, store), store.timestep.numpy(), store.rating.numpy()
     return {f'{lo}–{hi}': spearman(p[m], y[m]) for lo, hi in zip(edges, edges[1:]) for m in [(t >= lo) & (t < hi)] if m.sum() > 2}
 
-# %% ../nbs/06_scorer.ipynb #ba51380f
+# %% ../nbs/06_scorer.ipynb #60342c40
 @torch.no_grad()
 def calibrate(
     scorer:Scorer, # With a loss that gives probabilities: classes, emd or ordinal
@@ -236,7 +236,7 @@ def calibrate(
     scorer.temperature = float(log_t.exp())
     return R(out, store.rating).item(), R(out/scorer.temperature, store.rating).item()
 
-# %% ../nbs/06_scorer.ipynb #20e2060e
+# %% ../nbs/06_scorer.ipynb #3f4b700f
 @torch.no_grad()
 def score_pictures(
     pipe, # The pipeline whose activations the scorer reads
@@ -257,7 +257,7 @@ def score_pictures(
         out.append(scorer.score(acts[scorer.layer]))
     return torch.cat(out)
 
-# %% ../nbs/06_scorer.ipynb #ce94bb1f
+# %% ../nbs/06_scorer.ipynb #1c5dc142
 def by_picture(store, share=0.1, seed=0):
     "Two parts of a store, without a picture in common"
     pictures = torch.unique(store.picture)
@@ -265,6 +265,7 @@ def by_picture(store, share=0.1, seed=0):
     held = torch.isin(store.picture, kept)
     return store.only(~held), store.only(held)
 
+# %% ../nbs/06_scorer.ipynb #aa2bb645
 @call_parse
 def midu_train(
     store:str, # Folder that midu_extract made
@@ -288,11 +289,11 @@ def midu_train(
     unfinished = Path(out)/f'unfinished-{key}'
     cbs = [DeviceCB(device or None), ProgressCB(), CheckpointCB(unfinished, seconds=60)]
     scorer = train_scorer(parts[0], loss=loss, epochs=epochs, lr=lr, weight_decay=weight_decay, bs=bs, cbs=cbs, seed=seed).cpu()
-    finish(scorer, *parts, out)
+    _finish(scorer, *parts, out)
     shutil.rmtree(unfinished, ignore_errors=True)
 
-# %% ../nbs/06_scorer.ipynb #c31cee0a
-def finish(scorer, train, valid, out):
+# %% ../nbs/06_scorer.ipynb #ae36dd6d
+def _finish(scorer, train, valid, out):
     "Calibrate, measure, print and save"
     if scorer.loss not in ('regression', 'pairwise'): calibrate(scorer, valid)
     scorer.model = train.meta['unet'].get('_name_or_path') or f"a {train.meta['unet'].get('_class_name', 'UNet')} of {tuple(train.meta['unet'].get('block_out_channels', ()))}"

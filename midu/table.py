@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['columns', 'cells_dataset', 'Table', 'sweep', 'load_table', 'Explorer', 'midu_sweep']
 
-# %% ../nbs/10_table.ipynb #ac5bd8d6
+# %% ../nbs/10_table.ipynb #e1900960
 import base64, html, io, json, math, os, time
 from pathlib import Path
 import numpy as np, torch
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from .guidance import guide
 from .scorer import Scorer, score_pictures
 
-# %% ../nbs/10_table.ipynb #6769b037
+# %% ../nbs/10_table.ipynb #4fde02ca
 def _rows(prompts, seeds):
     "[(prompt, seed)]: the product of prompts and seeds, or `prompts` itself where it holds pairs"
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -38,7 +38,7 @@ def _columns(scales):
     if not out or not all(map(math.isfinite, out)) or len(set(out)) < len(out): raise ValueError(f"scales is {out}; expected finite numbers, at least one, none twice")
     return out
 
-# %% ../nbs/10_table.ipynb #df83a840
+# %% ../nbs/10_table.ipynb #efe6b01b
 columns = 'prompt', 'seed', 'scale', 'image', 'score', 'appeal', 'seconds'
 
 def _png(im):
@@ -56,7 +56,7 @@ def cells_dataset(cells):
     cols['image'] = [dict(bytes=_png(im), path=None) for im in cols['image']]
     return Dataset.from_dict(cols, features=features)
 
-# %% ../nbs/10_table.ipynb #94b9135b
+# %% ../nbs/10_table.ipynb #9559dad7
 class Table:
     "Pictures over rows (a prompt with a seed) and scales"
     def __init__(self, cells, meta=None): # A `Dataset` or a list of dicts, any order; how it was made
@@ -78,7 +78,7 @@ class Table:
         "'score', 'appeal' or 'seconds' as an array, rows × scales; NaN where there is none"
         return np.array([[self.flat[what][self.at(i, s)] for s in self.scales] for i in range(len(self.rows))])
 
-# %% ../nbs/10_table.ipynb #c54a4fc8
+# %% ../nbs/10_table.ipynb #0f738197
 def _weights(x):
     "A number that changes with the weights of a module, a scorer or an objective's head; a name for anything else"
     x = getattr(x, 'head', x); x = getattr(x, '__self__', x)
@@ -97,7 +97,7 @@ def _write(file, data):
     "Write a file completely or not at all"
     temp = file.with_name(file.name+'.partial'); temp.write_bytes(data); os.replace(temp, file)
 
-# %% ../nbs/10_table.ipynb #7e2ceaf4
+# %% ../nbs/10_table.ipynb #a049e81d
 def _check_folder(folder, meta):
     "Make the folder with its settings, or check that it was made with the same"
     file = folder/'sweep.json'
@@ -110,7 +110,7 @@ def _check_folder(folder, meta):
     elif folder.exists() and any(folder.iterdir()): raise ValueError(f"{folder} is not empty and holds no sweep (no sweep.json); give a new folder")
     else: folder.mkdir(parents=True, exist_ok=True); _write(file, json.dumps(meta, ensure_ascii=False, indent=1).encode())
 
-# %% ../nbs/10_table.ipynb #4d5efc4e
+# %% ../nbs/10_table.ipynb #43d5e43b
 def _draw_batch(pipe, scorer, rows, scale, truth, steps, cfg, call, **kwargs):
     "Cells of some rows at one scale"
     prompts, gs = [p for p, _ in rows], [torch.Generator().manual_seed(s) for _, s in rows]
@@ -121,7 +121,7 @@ def _draw_batch(pipe, scorer, rows, scale, truth, steps, cfg, call, **kwargs):
     truths = [float(a) for a in truth(images)] if truth else [None]*len(rows)
     return [dict(prompt=p, seed=s, scale=scale, image=im, score=a, appeal=b, seconds=seconds) for (p, s), im, a, b in zip(rows, images, scores, truths)]
 
-# %% ../nbs/10_table.ipynb #d8e0811a
+# %% ../nbs/10_table.ipynb #93874c62
 def sweep(
     pipe, # A pipeline that `guide` can guide
     scorer, # A `Scorer` or `Objective`; only a `Scorer` gives predicted scores
@@ -150,7 +150,7 @@ def sweep(
                 parts.append(_part(file, lambda: _draw_batch(pipe, scorer, b, s, truth, steps, cfg, call, **kwargs))); bar.update(len(b))
     return _joined(parts, meta if folder else None)
 
-# %% ../nbs/10_table.ipynb #3c45b3e6
+# %% ../nbs/10_table.ipynb #92c5e503
 def _part(file, draw):
     "The cells in `file`; drawn and written first where it is missing"
     if file is None: return cells_dataset(draw())
@@ -177,7 +177,7 @@ def load_table(folder) -> Table: # With all its scales, in ascending order
     if not files: raise ValueError(f"The sweep in {folder} has no cells yet; run `sweep` again, it goes on where it stopped")
     return _joined([_read(f) for f in files], json.loads((folder/'sweep.json').read_text(encoding='utf-8')))
 
-# %% ../nbs/10_table.ipynb #bc6ba550
+# %% ../nbs/10_table.ipynb #d31c0f54
 @patch
 def summary(self:Table,
     base=0. # The scale to compare with
@@ -190,7 +190,7 @@ def summary(self:Table,
     won = lambda j: None if at is None or j == at else float((judged[:, j] > judged[:, at]).mean())
     return [dict(scale=s, n=len(self.rows), **{k: mean(g[:, j]) for k, g in grids.items()}, won=won(j)) for j, s in enumerate(self.scales)]
 
-# %% ../nbs/10_table.ipynb #4b886aec
+# %% ../nbs/10_table.ipynb #8907db3b
 @patch
 def show(self:Table,
     rows=None, # How many rows; None: all
@@ -210,7 +210,7 @@ def show(self:Table,
         axs[0, j].set_title(f'scale {s:g}', fontsize=8)
     under = [k for k, v in (('predicted score', score), ('true appeal', truth)) if np.isfinite(v).any()]
     if under: fig.supxlabel('under each picture: ' + ' → '.join(under), fontsize=7, y=0.05/fig.get_figheight())
-    fig.tight_layout(pad=0.4, rect=(0, 0.15/fig.get_figheight(), 1, 1))
+    fig.tight_layout(pad=0.4, h_pad=1.2, rect=(0, 0.15/fig.get_figheight(), 1, 1))
     return fig
 
 def _row_name(t, i):
@@ -218,7 +218,7 @@ def _row_name(t, i):
     p, s = t.rows[i]
     return p if sum(q == p for q, _ in t.rows) == 1 else f'{p}\nseed {s}'
 
-# %% ../nbs/10_table.ipynb #89224e83
+# %% ../nbs/10_table.ipynb #aa82e232
 def _encode(images, max_bytes):
     "Data URIs of pictures whose total length stays below `max_bytes`"
     uri = lambda kind, data: f'data:image/{kind};base64,' + base64.b64encode(data).decode()
@@ -234,7 +234,7 @@ def _encode(images, max_bytes):
     if sum(map(len, out)) <= max_bytes: return out
     raise ValueError(f"{len(images)} pictures do not fit into {max_bytes/1e6:g} MB even at {side} pixels; raise max_mb or make a smaller table")
 
-# %% ../nbs/10_table.ipynb #75221b60
+# %% ../nbs/10_table.ipynb #d904b3af
 _css = """:root{color-scheme:light dark}body{font:15px system-ui,sans-serif;margin:1.5em}table{border-collapse:collapse}td,th{padding:4px;text-align:center;font-weight:normal;vertical-align:top}
 thead th{position:sticky;top:0;background:Canvas;z-index:1}th.p{text-align:left;min-width:7em;max-width:14em;overflow-wrap:anywhere}th button{font:inherit;background:none;border:0;color:inherit;cursor:pointer}
 th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}small{opacity:.75;display:block}
@@ -260,7 +260,7 @@ _page = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{ti
 {body}
 </tbody></table></div><dialog><form method="dialog"><img alt=""><p></p><button>Close</button></form></dialog><script>{js}</script></body></html>"""
 
-# %% ../nbs/10_table.ipynb #dbdc5783
+# %% ../nbs/10_table.ipynb #abea89a9
 @patch
 def to_html(self:Table,
     file=None, # Where to write it; None: only return it
@@ -285,7 +285,7 @@ def to_html(self:Table,
     if file is not None: _write(Path(file), page.encode())
     return page
 
-# %% ../nbs/10_table.ipynb #da0b019c
+# %% ../nbs/10_table.ipynb #9800e6dd
 @patch
 def to_wandb(self:Table,
     wide:bool=True # A column for each scale, or a row for each cell
@@ -300,7 +300,7 @@ def to_wandb(self:Table,
     rest = lambda i, s: [ok(self.flat[k][self.at(i, s)]) for k in ('score', 'appeal', 'seconds')]
     return wandb.Table(columns=list(columns), data=[[p, sd, s, picture(i, s), *rest(i, s)] for i, (p, sd) in enumerate(self.rows) for s in self.scales])
 
-# %% ../nbs/10_table.ipynb #20949ecc
+# %% ../nbs/10_table.ipynb #82ae58d3
 class Explorer:
     "Prompt, seed and scale to play with; the unguided picture and the guided one, drawn live"
     def __init__(self,
@@ -311,7 +311,7 @@ class Explorer:
         steps:int=25, cfg:float=3., **kwargs # As in `sweep`
     ):
         import ipywidgets as W
-        lo, hi = scales or (-16*scorer.recommended_scale, 16*scorer.recommended_scale)
+        lo, hi = scales or (-8*scorer.recommended_scale, 8*scorer.recommended_scale)
         if not lo < hi: raise ValueError(f"scales is {(lo, hi)}; expected the lowest and the highest")
         self.pipe, self.scorer, self.kwargs, self.memory = pipe, scorer, dict(truth=truth, steps=steps, cfg=cfg, progress=False, **kwargs), {}
         slider = dict(continuous_update=False, layout=W.Layout(width='98%'))
@@ -327,7 +327,7 @@ class Explorer:
         from IPython.display import display
         display(self.widget)
 
-# %% ../nbs/10_table.ipynb #c59c3dd3
+# %% ../nbs/10_table.ipynb #2ad2993d
 @patch
 def cell(self:Explorer, scale):
     "One picture with its numbers"
@@ -345,13 +345,13 @@ def draw(self:Explorer):
         lines.append(f'scale {scale:g}: ' + ', '.join(f'{k} {c[k]:.2f}' for k in ('score', 'appeal') if c[k] is not None))
     self.note.value = html.escape(f'{self.prompt.value}, seed {self.seed.value}') + '<br>' + '<br>'.join(lines)
 
-# %% ../nbs/10_table.ipynb #edf17f0b
+# %% ../nbs/10_table.ipynb #af559e80
 def _list(name, text, kind, what):
     "Numbers separated by commas"
     try: return [kind(v) for v in str(text).split(',')]
     except ValueError: raise SystemExit(f"--{name} is {text!r}; expected {what} separated by commas")
 
-# %% ../nbs/10_table.ipynb #c24d9dab
+# %% ../nbs/10_table.ipynb #77481ba7
 @call_parse
 def midu_sweep(
     folder:str, # Where to keep the cells, `table.html` and `table.png`; goes on there if interrupted
@@ -381,7 +381,7 @@ def midu_sweep(
     except ValueError as e: raise SystemExit(str(e))
     _report(t, Path(folder))
 
-# %% ../nbs/10_table.ipynb #d3c01382
+# %% ../nbs/10_table.ipynb #ea11f78f
 def _report(t, folder):
     "Print the summary, write the page and the picture"
     num = lambda v, f: '–' if v is None else format(v, f)

@@ -6,8 +6,22 @@ import nbformat
 from nbconvert import MarkdownExporter
 
 root = Path(__file__).resolve().parent.parent
+site = 'https://midu-guidance.github.io/midu/'
 nb = nbformat.read(root/'nbs'/'index.ipynb', 4)
 nb.metadata.language_info = dict(name='python')
+for c in nb.cells: c.source = re.sub(r'(?m)^#\|.*\n', '', c.source) if c.cell_type == 'code' else c.source
+
+def target(m):
+    "A link of the notebook as one of the README: pages of the site, pictures at their place in the repository"
+    path, anchor = (m[2].split('#')+[''])[:2]
+    assert (root/'nbs'/path).exists(), f'index.ipynb links to {path}, which does not exist'
+    if not path.endswith('.ipynb'): return f'{m[1]}nbs/{m[2]})'
+    folder, name = ('/'+path).rsplit('/', 1)
+    page = f'{folder}/{re.sub(r"^[0-9]+[a-zA-Z0-9]*_", "", name)[:-6]}.html'.lstrip('/')
+    return f'{m[1]}{site}{page}{"#"+anchor if anchor else ""})'
+
+for c in nb.cells:
+    if c.cell_type == 'markdown': c.source = re.sub(r'(\]\()(?!\w+:|#)([^)\s]+)\)', target, c.source)
 body, resources = MarkdownExporter().from_notebook_node(nb, resources=dict(output_files_dir='README_files'))
 assert resources['outputs'], 'no picture in index.ipynb: run it first'
 folder = root/'README_files'
