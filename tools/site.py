@@ -227,7 +227,7 @@ def open_page(page, url, shots=None):
     page.set_viewport_size(dict(width=widths[0], height=900)); page.goto(url, wait_until='load')
     problems += [f'picture does not load: {s}' for s in page.evaluate(broken)]
     for w in widths:
-        page.set_viewport_size(dict(width=w, height=900 if w > 600 else 844)); page.wait_for_timeout(100)
+        page.set_viewport_size(dict(width=w, height=900 if w > 600 else 844)); page.wait_for_timeout(700 if shots else 100)   # the sidebar slides
         if (wide := page.evaluate(overflow)): problems.append(f'overflows at {w} px: {wide}')
         if shots: page.screenshot(path=f'{shots}_{w}.png'); page.screenshot(path=f'{shots}_{w}_full.png', full_page=True)
     return problems
@@ -259,7 +259,7 @@ def check_browser(out, names, shots=None):
         problems += check_search(page, base, 'recommended_scale', 'scorer.html') + check_dark(page, base)
         if shots:
             visible(page, '.quarto-color-scheme-toggle').click(); page.wait_for_timeout(300)
-            for w in widths: page.set_viewport_size(dict(width=w, height=900)); page.screenshot(path=Path(shots)/f'dark_{w}.png', full_page=True)
+            for w in widths: page.set_viewport_size(dict(width=w, height=900)); page.wait_for_timeout(700); page.screenshot(path=Path(shots)/f'dark_{w}.png', full_page=True)
         browser.close()
     server.shutdown(); print(f'{len(names)} pages opened at {widths} px')
     if outside: print('from elsewhere, stubbed:', ', '.join(f'{n} × {k}' for k, n in outside.items()))
