@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['grad_by_backward', 'count_flops', 'PeakBytes', 'peak_bytes', 'cost_table']
 
-# %% ../nbs/09_cost.ipynb #bdcae065
+# %% ../nbs/09_cost.ipynb #9af3547b
 import statistics, time, weakref
 from contextlib import contextmanager
 import torch
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-# %% ../nbs/09_cost.ipynb #5d4d4679
+# %% ../nbs/09_cost.ipynb #655b3dae
 @contextmanager
 def grad_by_backward():
     "While this lasts, `torch.autograd.grad` is done by `backward`, which FlopCounterMode can see"
@@ -35,7 +35,7 @@ def count_flops(f) -> int:
     with FlopCounterMode(display=False) as counter, grad_by_backward(): f()
     return counter.get_total_flops()
 
-# %% ../nbs/09_cost.ipynb #38edf5b6
+# %% ../nbs/09_cost.ipynb #2048374b
 class PeakBytes(TorchDispatchMode):
     "Follows how many bytes of tensors are alive; `peak` is the most there were at once. `there`: tensors that are not counted, such as weights"
     def __init__(self, there=()):
@@ -56,7 +56,7 @@ def peak_bytes(f, there=()) -> int:
     with PeakBytes(there) as mode: f()
     return mode.peak
 
-# %% ../nbs/09_cost.ipynb #a377cee0
+# %% ../nbs/09_cost.ipynb #d854e550
 def cost_table(
     ways:dict, # {name: a function that does one step}; the first is what the others are compared with
     repeats:int=0, # Rounds of timing, all ways in turn; 0: no timing
