@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['data_path', 'models_path', 'load_pictures', 'as_pixels', 'quiet', 'dtype_kwarg', 'load_pipeline', 'encode_latents',
-           'decode_latents', 'encode_text', 'noised', 'Judge', 'judge_tokens', 'Retrieval', 'load_judge', 'load_scorer']
+           'decode_latents', 'encode_text', 'noise_level', 'noised', 'Judge', 'judge_tokens', 'Retrieval', 'load_judge',
+           'load_scorer']
 
 # %% ../nbs/00_embedded.ipynb #7d11cd5b
 import io
@@ -71,12 +72,18 @@ def quiet():
             log.set_verbosity(level)
             if bars: log.enable_progress_bar()
 
-# %% ../nbs/00_embedded.ipynb #caf00692
+# %% ../nbs/00_embedded.ipynb #226d296d
 def dtype_kwarg(dtype):
     "`{'dtype': dtype}`, or `{'torch_dtype': dtype}` for diffusers before 0.42, which renamed it"
     import diffusers
     new = tuple(int(v) for v in diffusers.__version__.split('.')[:2]) >= (0, 42)
     return {'dtype' if new else 'torch_dtype': dtype}
+
+def _folder_or_id(name):
+    "`name` as text if there is such a folder, or if it may be an id on the hub"
+    if not Path(name).is_dir() and (isinstance(name, Path) or str(name).count('/') != 1 or Path(name).is_absolute()):
+        raise FileNotFoundError(f"There is no folder {name}, and it is no id on the hub (owner/name) either")
+    return str(name)
 
 def load_pipeline(
     model:str=None, # Model id on the hub or folder; None: the embedded model
@@ -88,23 +95,32 @@ def load_pipeline(
     with quiet(): from diffusers import DiffusionPipeline, StableDiffusionPipeline
     if model is None:
         with quiet(): pipe = StableDiffusionPipeline.from_pretrained(models_path/'pipeline', local_files_only=True, **dtype_kwarg(dtype), **kwargs)
-    else: pipe = DiffusionPipeline.from_pretrained(str(model), **dtype_kwarg(dtype), **dict(dict(use_safetensors=True), **kwargs))
+    else: pipe = DiffusionPipeline.from_pretrained(_folder_or_id(model), **dtype_kwarg(dtype), **dict(dict(use_safetensors=True), **kwargs))
     return pipe.to(device)
 
-# %% ../nbs/00_embedded.ipynb #d4a459f3
+# %% ../nbs/00_embedded.ipynb #5a456094
 @torch.no_grad()
 def encode_latents(
     vae, # An `AutoencoderKL`
     images # Pictures, as `as_pixels` takes them
 ) -> torch.Tensor: # (n, 4, h/f, w/f), scaled by `vae.config.scaling_factor`
     "The latents of pictures: the mean of the encoder's distribution, at unit scale"
-    x = (as_pixels(images).float()/127.5-1).to(vae.device, vae.dtype)
-    return torch.cat([vae.encode(b).latent_dist.mode() for b in x.split(64)])*vae.config.scaling_factor
+    x = (as_pixels(images).float()/127.5-1).to(_runs_on(vae), vae.dtype)
+    z = torch.cat([vae.encode(b).latent_dist.mode() for b in x.split(64)])
+    if not z.isfinite().all():                        # some overflow in half precision, SDXL's among them
+        try: vae.float(); z = torch.cat([vae.encode(b).latent_dist.mode() for b in x.float().split(64)])
+        finally: vae.to(x.dtype)
+    return ((z-(vae.config.get('shift_factor') or 0.))*vae.config.scaling_factor).to(x.dtype)
+
+def _runs_on(module):
+    "Where a module computes: elsewhere than it lies, if accelerate moves it there and back (model offload)"
+    return getattr(getattr(module, '_hf_hook', None), 'execution_device', None) or module.device
 
 @torch.no_grad()
 def decode_latents(vae, latents) -> torch.Tensor:
     "Latents (n, 4, h, w) as uint8 pictures (n, 3, h·f, w·f)"
-    x = torch.cat([vae.decode(b).sample for b in (latents/vae.config.scaling_factor).split(64)])
+    z = latents/vae.config.scaling_factor + (vae.config.get('shift_factor') or 0.)
+    x = torch.cat([vae.decode(b).sample for b in z.split(64)])
     return ((x.float().clamp(-1, 1)+1)*127.5).round().byte()
 
 # %% ../nbs/00_embedded.ipynb #5b49f4ff
@@ -120,16 +136,27 @@ def encode_text(
     ids = pipe.tokenizer(texts, padding='max_length', truncation=True, max_length=pipe.tokenizer.model_max_length, return_tensors='pt').input_ids
     return pipe.text_encoder(ids.to(pipe.text_encoder.device))[0]
 
-# %% ../nbs/00_embedded.ipynb #51aa296e
+# %% ../nbs/00_embedded.ipynb #95e09545
+def noise_level(
+    scheduler, # With `alphas_cumprod`, or of the flow matching kind
+    t # Timesteps, (n,) whole numbers
+) -> tuple: # Two tensors (n,)
+    "How much picture and how much noise there is at timestep `t`: x_t = a·x0 + b·noise"
+    if 'FlowMatch' in type(scheduler).__name__ or scheduler.config.get('prediction_type') == 'flow_prediction':
+        sigma = t.cpu().float()/scheduler.config.num_train_timesteps
+        return 1-sigma, sigma
+    abar = scheduler.alphas_cumprod[t.cpu()]
+    return abar.sqrt(), (1-abar).sqrt()
+
 def noised(
-    scheduler, # Its `alphas_cumprod` are used
+    scheduler, # As `noise_level` takes it
     latents, # (n, c, h, w)
     noise, # Of the same shape
     t # Timesteps, (n,) whole numbers
 ) -> torch.Tensor:
-    "Latents with the noise of timestep `t`, as a model that predicts noise or velocity is trained on: √ᾱ x + √(1-ᾱ) noise"
-    abar = scheduler.alphas_cumprod[t.cpu()].to(latents)[:, None, None, None]
-    return abar.sqrt()*latents + (1-abar).sqrt()*noise
+    "Latents with the noise of timestep `t`, as the model was trained on"
+    a, b = [v[:, None, None, None].to(latents) for v in noise_level(scheduler, t)]
+    return a*latents + b*noise
 
 # %% ../nbs/00_embedded.ipynb #c55b62fe
 class _Block(nn.Module):
@@ -140,7 +167,7 @@ class _Block(nn.Module):
         self.skip = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(ni, nf, 1))
     def forward(self, x): return F.silu(self.convs(x)+self.skip(x))
 
-# %% ../nbs/00_embedded.ipynb #c3ec8f33
+# %% ../nbs/00_embedded.ipynb #bc46a5d5
 class Judge(nn.Module, PyTorchModelHubMixin, library_name='midu', tags=['contrastive'], license='apache-2.0'):
     "Pictures and captions as unit vectors whose product says how well they match (after CLIP, Radford et al. 2021)"
     def __init__(self, vocab_size, dim=128, widths=(32, 64, 128, 256), positions=16):
@@ -157,7 +184,7 @@ class Judge(nn.Module, PyTorchModelHubMixin, library_name='midu', tags=['contras
         "(n, 3, 64, 64) floats from -1 to 1 to (n, 512): mean and maximum over the last map; the space in which KID and FID are taken"
         x = self.picture(pixels)
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
-    def embed_pixels(self, pixels): return F.normalize(self.picture_out(self.features(pixels)), dim=-1)
+    def embed_pixels(self, pixels): "(n, 3, 64, 64) floats from -1 to 1 to (n, dim) unit vectors"; return F.normalize(self.picture_out(self.features(pixels)), dim=-1)
     def embed_ids(self, ids, mask):
         "(n, positions) token ids and their mask, 1 for a token and 0 for padding, to (n, dim)"
         x = self.text(self.words(ids)+self.places, src_key_padding_mask=mask == 0)
@@ -169,7 +196,7 @@ def judge_tokens(tokenizer, captions):
     t = tokenizer(list(captions), padding='max_length', truncation=True, max_length=16, return_tensors='pt')
     return t.input_ids, t.attention_mask
 
-# %% ../nbs/00_embedded.ipynb #1517f74a
+# %% ../nbs/00_embedded.ipynb #af3d6ca3
 class Retrieval:
     "A judge with a pool of captions: which of them does a picture show?"
     def __init__(self, judge, tokenizer, pool):
@@ -191,7 +218,7 @@ class Retrieval:
         own = s.gather(1, torch.tensor([self.index[c] for c in captions])[:, None])
         return (s > own).sum(1)
 
-    def top(self, images, captions, k=1): return (self.ranks(images, captions) < k).float().mean().item()
+    def top(self, images, captions, k=1): "Share of pictures whose own caption is among the first `k`"; return (self.ranks(images, captions) < k).float().mean().item()
 
 # %% ../nbs/00_embedded.ipynb #940f9fa0
 def load_judge(
@@ -203,14 +230,13 @@ def load_judge(
     tokenizer = CLIPTokenizer.from_pretrained(str(models_path/'pipeline'/'tokenizer'), local_files_only=True)
     return Retrieval(judge, tokenizer, load_pictures()['caption'][:] if pool is None else pool)
 
-# %% ../nbs/00_embedded.ipynb #4d462c4a
+# %% ../nbs/00_embedded.ipynb #e041d6bc
 def load_scorer(
     name:str=None # Folder or hub id; None: the appeal scorer for the embedded model's mid block
 ): # A `midu.scorer.Scorer`, in evaluation mode
     "A scorer trained on the embedded pipeline's mid block with simulated ratings, or any other by name"
     from midu.scorer import Scorer
     kwargs = dict(local_files_only=True) if name is None else {}
-    if name is not None and not Path(name).is_dir() and (isinstance(name, Path) or str(name).count('/') != 1 or Path(name).is_absolute()):
-        raise FileNotFoundError(f"There is no folder {name}, and it is no id on the hub (owner/name) either")
+    folder = models_path/'scorer' if name is None else _folder_or_id(name)
     with redirect_stdout(io.StringIO()):  # huggingface_hub says what it loads
-        return Scorer.from_pretrained(str(models_path/'scorer' if name is None else name), **kwargs).float().eval()
+        return Scorer.from_pretrained(str(folder), **kwargs).float().eval()

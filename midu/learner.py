@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 from safetensors.torch import load_file, save_file
 
-# %% ../nbs/02_learner.ipynb #fbda79de
+# %% ../nbs/02_learner.ipynb #cf48b771
 class ShuffledBatches(Sampler):
     "Lists of `bs` indices below `n`; their order depends on `seed` and the epoch alone, so that an interrupted epoch can be taken up again"
     def __init__(self,
@@ -37,10 +37,10 @@ class ShuffledBatches(Sampler):
         self.n, self.bs, self.shuffle, self.drop_last, self.seed = n, bs, shuffle, drop_last, seed
         self.epoch, self.start, self.rank, self.world = 0, 0, 0, 1
 
-    def set_epoch(self, epoch, start=0): self.epoch, self.start = epoch, start
-    def set_shard(self, rank, world): self.rank, self.world = rank, world
+    def set_epoch(self, epoch, start=0): "The order of which epoch, from which batch on"; self.epoch, self.start = epoch, start
+    def set_shard(self, rank, world): "Give only the share of process `rank` of `world`"; self.rank, self.world = rank, world
     def __len__(self): return self.n//self.bs if self.drop_last else math.ceil(self.n/self.bs)
-    def order(self, g): return torch.randperm(self.n, generator=g)
+    def order(self, g): "All indices as one epoch takes them, drawn from generator `g`"; return torch.randperm(self.n, generator=g)
 
     def __iter__(self):
         g = torch.Generator().manual_seed(self.seed*1_000_003 + self.epoch)
@@ -115,27 +115,29 @@ class with_cbs:
             finally: learn.callback(f'cleanup_{self.name}')
         return inner
 
-# %% ../nbs/02_learner.ipynb #d86dea20
+# %% ../nbs/02_learner.ipynb #ff10097d
 class TrainCB(Callback):
     "The five steps of training; subclass it when a model needs other inputs or another loss"
     order, computes = -10, True
     def __init__(self, n_inp:int=1): self.n_inp = n_inp # How many of a batch's items go to the model; the rest goes to the loss
-    def predict(self, learn): learn.preds = learn.model(*learn.batch[:self.n_inp])
+    def predict(self, learn): "Model inputs to `learn.preds`"; learn.preds = learn.model(*learn.batch[:self.n_inp])
     def get_loss(self, learn):
+        "Predictions and targets to `learn.loss`"
         targets = learn.batch[self.n_inp:]
         if learn.loss_func is F.mse_loss and learn.preds.shape != targets[0].shape:  # it would broadcast
             raise ValueError(f"Predictions of shape {tuple(learn.preds.shape)} do not fit targets of shape {tuple(targets[0].shape)}")
         learn.loss = learn.loss_func(learn.preds, *targets)
     def backward(self, learn):
+        "Gradients; a loss that is not finite ends the fit"
         if not torch.isfinite(learn.loss):
             raise FloatingPointError(f"The loss is {learn.loss.item()} at step {learn.global_step}, learning rate {learn.opt.param_groups[0]['lr']:.3g}")
         learn.backprop(learn.loss)
-    def step(self, learn): learn.update()
-    def zero_grad(self, learn): learn.opt.zero_grad()
+    def step(self, learn): "One step of the optimiser"; learn.update()
+    def zero_grad(self, learn): "Forget the gradients"; learn.opt.zero_grad()
     def after_cancel_batch(self, learn):
         if learn.training: learn.opt.zero_grad()
 
-# %% ../nbs/02_learner.ipynb #f4744301
+# %% ../nbs/02_learner.ipynb #d4b5d1c2
 class Learner:
     "Model, data, loss and optimiser in one place; `fit` trains, callbacks do the rest"
     rank = 0 # Which of several processes this is; the first shows and saves
@@ -152,12 +154,12 @@ class Learner:
         self.opt, self.global_step, self.start_epoch, self.start_iter = None, 0, 0, 0
 
     @property
-    def main(self): return self.rank == 0
+    def main(self): "Is this the process that shows and saves?"; return self.rank == 0
     @property
     def plain(self): "The model without what wraps it for several processes"; return getattr(self.model, 'module', self.model)
-    def callback(self, name): run_cbs(self.cbs, name, self)
-    def backprop(self, loss): loss.backward()
-    def update(self): self.opt.step()
+    def callback(self, name): "Call all callbacks' methods of that name, in order"; run_cbs(self.cbs, name, self)
+    def backprop(self, loss): "What callbacks replace for mixed precision and several processes"; loss.backward()
+    def update(self): "Likewise the optimiser's step"; self.opt.step()
     def find(self, cls):
         "The callback of class `cls`"
         found = [cb for cb in self.cbs if isinstance(cb, cls)]
@@ -506,12 +508,13 @@ def show(self:ProgressCB, learn):
     table = _table(rows[-self.keep_rows:]) if rows else ''
     self.handle.update(self.html(f'<pre>{self.line(learn)}</pre>{_curve(self.losses)}{table}'))
 
-# %% ../nbs/02_learner.ipynb #9465c1ac
+# %% ../nbs/02_learner.ipynb #7bca8be1
 class MonitorCB(Callback):
     "Base of callbacks that watch one number of `MetricsCB`; `better` says whether the last epoch's is the best so far"
     order = 40
     def __init__(self, monitor='valid_loss', higher=False): self.monitor, self.sign, self.best = monitor, -1 if higher else 1, math.inf
     def better(self, learn):
+        "Is the last epoch the best so far?"
         row = learn.find(MetricsCB).rows[-1]
         if self.monitor not in row: raise ValueError(f"Nothing is called {self.monitor!r}; there are {', '.join(row)}")
         value = self.sign*row[self.monitor]

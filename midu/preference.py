@@ -139,13 +139,13 @@ class Study:
         if pairs is not None: self._begin(list(pairs), list(checks), dict(repeats=repeats, per_rater=per_rater, seed=seed))
         self.settings = json.loads(self.one("SELECT value FROM meta WHERE key='settings'")[0])
 
-# %% ../nbs/11_preference.ipynb #9d8c771e
+# %% ../nbs/11_preference.ipynb #97f4acea
 @patch
-def all(self:Study, sql, *args): return self.db.execute(sql, args).fetchall()
+def all(self:Study, sql, *args): "All rows that a query gives"; return self.db.execute(sql, args).fetchall()
 @patch
-def one(self:Study, sql, *args): return self.db.execute(sql, args).fetchone()
+def one(self:Study, sql, *args): "The first row, or None"; return self.db.execute(sql, args).fetchone()
 @patch
-def close(self:Study): self.db.close()
+def close(self:Study): "Let go of the file"; self.db.close()
 @patch
 def __repr__(self:Study):
     n = dict(self.all('SELECT kind, count(*) FROM pair GROUP BY kind'))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['sac_urls', 'colourfulness', 'appeal', 'check_ratings', 'Crowd', 'as_rated', 'rated_by', 'load_rated', 'load_sac',
-           'download_sac', 'rater_bias', 'rating_ceiling']
+           'download_sac', 'rater_bias', 'fair_ratings', 'rating_ceiling']
 
 # %% ../nbs/04_ratings.ipynb #aae4372d
 import os, shutil, sqlite3, tarfile, warnings
@@ -249,7 +249,17 @@ def rater_bias(
         noise = np.mean(rest**2 + noise/(n+noise/max(sq, 1e-6)))  # the quality is itself uncertain
     return b, q, noise**0.5
 
-# %% ../nbs/04_ratings.ipynb #18e7f1f8
+# %% ../nbs/04_ratings.ipynb #1f6d15f0
+def fair_ratings(
+    rated # `picture`, `rater`, `rating` for every rating: a DataFrame, or a `datasets.Dataset`
+) -> np.ndarray: # One from 1 to 10 for each picture, in the order of their numbers
+    "Each picture's mean rating, the raters' biases taken away"
+    picture, rater, rating = [np.asarray(rated[k][:]) for k in ('picture', 'rater', 'rating')]
+    corrected = (rating-rater_bias(picture, rater, rating)[0][rater]).clip(1, 10)
+    _, place, n = np.unique(picture, return_inverse=True, return_counts=True)
+    return np.bincount(place, corrected)/n
+
+# %% ../nbs/04_ratings.ipynb #7039315d
 def rating_ceiling(picture, rater, rating, seed=0) -> float:
     "The highest correlation with single ratings that any scorer can reach: the root of the correlation between two raters of one picture"
     rng, pairs = np.random.default_rng(seed), {}

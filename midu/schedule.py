@@ -77,7 +77,7 @@ class SchedulerCB(Callback):
     def state(self): return {k: v for k, v in self.sched.state_dict().items() if isinstance(v, (int, float, str, bool, list))}
     def load_state(self, state): self.sched.load_state_dict(state)
 
-# %% ../nbs/03_schedule.ipynb #ee0b99ae
+# %% ../nbs/03_schedule.ipynb #4f019e91
 class LRFinderCB(Callback):
     "Multiply the learning rate by `gamma` each step, from `start`; end when the loss exceeds `max_mult` times its best or the rate passes `stop`"
     order = 30
@@ -102,6 +102,7 @@ class LRFinderCB(Callback):
         slopes = [s[i+2]-s[i-2] for i in range(2, len(s)-2)]
         return self.lrs[2+slopes.index(min(slopes))]
     def plot(self):
+        "Loss against learning rate, with the suggestion"
         import matplotlib.pyplot as plt
         _, ax = plt.subplots(figsize=(5, 2.4))
         ax.semilogx(self.lrs, self.losses, alpha=0.3); ax.semilogx(self.lrs, self.smoothed()); ax.axvline(self.suggestion(), ls='--', color='grey')

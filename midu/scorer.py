@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Reading', 'readings', 'article_layers', 'AttentionPool', 'token_layers', 'expected_rating', 'two_hot', 'rating_loss',
            'emd_loss', 'ordinal_loss', 'ordinal_score', 'number_score', 'regression_loss', 'pairwise_loss', 'Scorer',
-           'ScorerCB', 'train_scorer', 'predict', 'spearman', 'spearman_by_noise', 'calibrate', 'score_pictures',
-           'by_picture', 'midu_train']
+           'fit_one_cycle', 'ScorerCB', 'train_scorer', 'predict', 'spearman', 'spearman_by_noise', 'calibrate',
+           'score_pictures', 'by_picture', 'midu_train']
 
-# %% ../nbs/06_scorer.ipynb #8ccf5b28
+# %% ../nbs/06_scorer.ipynb #0a4f590b
 import hashlib, shutil
 from collections import namedtuple
 from pathlib import Path
@@ -17,8 +17,8 @@ from fastcore.basics import patch
 from fastcore.script import call_parse
 from torch import nn
 from huggingface_hub import PyTorchModelHubMixin
-from .embedded import encode_latents, encode_text, noised
-from .features import FeatureStore
+from .embedded import encode_latents, noised
+from .features import Conditioned, FeatureStore
 from .hooks import capture
 from .learner import CheckpointCB, DataLoaders, DeviceCB, Learner, ProgressCB, TrainCB
 from .schedule import OneCycleCB, kaiming_init
@@ -36,13 +36,14 @@ def article_layers(
         nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten(),
         nn.Linear(128*4, 64), nn.ReLU(), nn.Linear(64, n_out))
 
-# %% ../nbs/06_scorer.ipynb #2fd933b1
+# %% ../nbs/06_scorer.ipynb #91e24589
 class AttentionPool(nn.Module):
     "(n, tokens, width) to (n, hidden): averages over the tokens, weighted by how much each says it matters; one weighting for each head"
     def __init__(self, width, hidden=256, heads=4):
         super().__init__()
         self.heads, self.matters, self.says = heads, nn.Linear(width, heads), nn.Linear(width, hidden)
     def forward(self, x):
+        "(n, tokens, width) to (n, hidden)"
         weights = self.matters(x).softmax(1)                       # (n, tokens, heads)
         said = self.says(x).relu().unflatten(-1, (self.heads, -1))  # (n, tokens, heads, hidden/heads)
         return (weights[..., None]*said).sum(1).flatten(1)
@@ -98,13 +99,13 @@ readings = dict(
     regression = Reading(lambda k: 1,   regression_loss, number_score),
     pairwise   = Reading(lambda k: 1,   pairwise_loss,   number_score))
 
-# %% ../nbs/06_scorer.ipynb #4b0c11c1
+# %% ../nbs/06_scorer.ipynb #c71fd433
 _card = """---
 {{ card_data }}
 ---
 # A mid-u scorer
 
-Reads the output of `{{ scorer.layer }}` of a diffusion model's denoiser, shape {{ scorer.in_shape }}, and expects a rating from 1 to {{ scorer.n_classes }}.
+Reads the output of `{{ scorer.layer }}` of a diffusion model's denoiser, shape {{ scorer.in_shape }}, and gives {{ scorer.says }}.
 
 | | |
 | --- | --- |
@@ -121,11 +122,11 @@ Reads the output of `{{ scorer.layer }}` of a diffusion model's denoiser, shape 
     scorer = Scorer.from_pretrained(<this folder or its id>).eval()
     with guide(pipe, scorer): pipe(prompt)
 """
-_fields = 'n_classes layer loss temperature recommended_scale model data metrics about'.split()
 
-# %% ../nbs/06_scorer.ipynb #ce0bb524
+# %% ../nbs/06_scorer.ipynb #a252d1c1
 class Scorer(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library_name='midu', tags=['mid-u guidance'], license='apache-2.0'):
     "The article's classifier on an internal activation of a denoiser, read as one expected rating"
+    fields = 'n_classes', 'layer', 'loss', 'temperature', 'recommended_scale', 'model', 'data', 'metrics', 'about'   # what is saved with the weights
     def __init__(self,
         in_shape=(1280, 8, 8), # (channels, height, width) of the activation, or (tokens, width)
         n_classes:int=10, # Ratings 1 … n_classes
@@ -150,11 +151,14 @@ class Scorer(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library
         self.check(features.shape)
         return self.net(features.to(next(self.parameters()).dtype))
 
+    @property
+    def says(self): "What it gives, for the card"; return f'an expected rating from 1 to {self.n_classes}'
+
     def score(self, features):
         "(n, *in_shape) to (n,) expected ratings"
         return readings[self.loss].score(self(features)/self.temperature)
 
-# %% ../nbs/06_scorer.ipynb #240b4899
+# %% ../nbs/06_scorer.ipynb #be4f7e80
 @patch
 def check(self:Scorer, shape):
     "Raise unless an activation of `shape` fits; height and width, or the number of tokens, may differ from those of training"
@@ -165,16 +169,32 @@ def check(self:Scorer, shape):
 @patch
 def save_pretrained(self:Scorer, folder, **kwargs):
     "Write `config.json`, `model.safetensors` and a card; push to the hub with `push_to_hub=True`"
-    kwargs['config'] = dict(in_shape=list(self.in_shape), **{k: getattr(self, k) for k in _fields})
+    kwargs['config'] = dict(in_shape=list(self.in_shape), **{k: getattr(self, k) for k in self.fields})
     kwargs['model_card_kwargs'] = dict(scorer=self)
     card = Path(folder)/'README.md'
     if card.exists() and '# A mid-u scorer' in card.read_text(): card.unlink()  # an older card of ours, which would be kept
     return super(Scorer, self).save_pretrained(folder, **kwargs)
 
-# %% ../nbs/06_scorer.ipynb #d3f8dcfb
+# %% ../nbs/06_scorer.ipynb #1c21fcbf
+def fit_one_cycle(
+    model, # Anything that takes the first of a batch
+    data, # A dataset, in memory or a store
+    loss, # Of (outputs, targets)
+    epochs:int=1, lr:float=2e-3, # Passes; peak learning rate
+    weight_decay:float=0., # AdamW's, in units of 1/step at learning rate 1; 0 is plain Adam
+    bs:int=128, seed:int=0, # Batch size; order of the data
+    cbs=(), train=None # More callbacks; how a batch is taken apart (a `TrainCB`; None: one input, one target)
+):
+    "Adam, one-cycle; gives the model in evaluation mode"
+    adamw = lambda params, lr: torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay)
+    cbs, dls = [train or TrainCB(1), OneCycleCB(), *cbs], DataLoaders.from_datasets(data, bs=bs, seed=seed)
+    Learner(model, dls, loss, lr=lr, cbs=cbs, opt_func=adamw if weight_decay else torch.optim.Adam).fit(epochs)
+    return model.eval()
+
+# %% ../nbs/06_scorer.ipynb #a33a9b28
 class ScorerCB(TrainCB):
     "A store's batches: features, timestep (not used: the activation knows it), rating"
-    def get_loss(self, learn): learn.loss = learn.loss_func(learn.preds, learn.batch[-1].to(learn.preds.device))
+    def get_loss(self, learn): "Outputs and ratings to `learn.loss`"; learn.loss = learn.loss_func(learn.preds, learn.batch[-1].to(learn.preds.device))
 
 def train_scorer(
     store, # A `FeatureStore`, or a dataset that gives (features, timestep, rating) for a list of indices and has `in_shape` and `layer`
@@ -182,7 +202,7 @@ def train_scorer(
     loss:str='classes', # For a new one: a key of `readings`
     epochs:int=1, # Passes over the store
     lr:float=2e-3, # Peak learning rate
-    weight_decay:float=0., # AdamW's, in units of 1/step at learning rate 1; 0 is the article's plain Adam
+    weight_decay:float=0., # AdamW's; 0 is the article's plain Adam
     bs:int=128, # Batch size
     cbs=(), # More callbacks
     seed:int=0 # Initialisation and order
@@ -191,12 +211,9 @@ def train_scorer(
     if scorer is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed); scorer = Scorer(store.in_shape, layer=store.layer, loss=loss)
-    adamw = lambda params, lr: torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay)
-    Learner(scorer, DataLoaders.from_datasets(store, bs=bs, seed=seed), readings[scorer.loss].loss, lr=lr, cbs=[ScorerCB(1), OneCycleCB(), *cbs],
-            opt_func=adamw if weight_decay else torch.optim.Adam).fit(epochs)
-    return scorer.eval()
+    return fit_one_cycle(scorer, store, readings[scorer.loss].loss, epochs, lr, weight_decay, bs, seed, cbs, ScorerCB(1))
 
-# %% ../nbs/06_scorer.ipynb #5c570ec3
+# %% ../nbs/06_scorer.ipynb #f01fb434
 @torch.no_grad()
 def predict(scorer, store, bs=512) -> np.ndarray: # (n,)
     "Expected ratings for a whole store"
@@ -215,7 +232,7 @@ def spearman_by_noise(scorer, store, edges=(0, 200, 400, 600, 800, 1000)) -> dic
     p, t, y = predict(scorer, store), store.timestep.numpy(), store.rating.numpy()
     return {f'{lo}–{hi}': spearman(p[m], y[m]) for lo, hi in zip(edges, edges[1:]) for m in [(t >= lo) & (t < hi)] if m.sum() > 2}
 
-# %% ../nbs/06_scorer.ipynb #60342c40
+# %% ../nbs/06_scorer.ipynb #863921d9
 @torch.no_grad()
 def calibrate(
     scorer:Scorer, # With a loss that gives probabilities: classes, emd or ordinal
@@ -236,7 +253,7 @@ def calibrate(
     scorer.temperature = float(log_t.exp())
     return R(out, store.rating).item(), R(out/scorer.temperature, store.rating).item()
 
-# %% ../nbs/06_scorer.ipynb #3f4b700f
+# %% ../nbs/06_scorer.ipynb #5474abe9
 @torch.no_grad()
 def score_pictures(
     pipe, # The pipeline whose activations the scorer reads
@@ -244,20 +261,21 @@ def score_pictures(
     images, # Pictures, as `as_pixels` takes them
     captions, # A text for each
     timestep:int=100, # How much noise
-    seed:int=0 # Of the noise
+    seed:int=0, # Of the noise
+    call:dict=None # More arguments for the pipeline: height, width …
 ) -> torch.Tensor: # (n,) expected ratings
     "The rating that the scorer expects for finished pictures"
-    x, text = encode_latents(pipe.vae, images), encode_text(pipe, captions)
-    if len(x) != len(text): raise ValueError(f"{len(x)} pictures and {len(text)} captions: expected as many of each")
+    x, denoise = encode_latents(pipe.vae, images), Conditioned(pipe, captions, **call or {})
+    if len(x) != denoise.n: raise ValueError(f"{len(x)} pictures and {denoise.n} captions: expected as many of each")
     noise = torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(seed)).to(x)
-    x = noised(pipe.scheduler, x, noise.expand_as(x), torch.tensor([timestep]*len(x)))
-    out = []
-    for xb, cb in zip(x.split(64), text.split(64)):
-        with capture(pipe.unet, scorer.layer, stop=True) as acts: pipe.unet(xb, timestep, cb)
-        out.append(scorer.score(acts[scorer.layer]))
+    t, out = torch.tensor([timestep]*len(x)), []
+    x = denoise.fit(noised(pipe.scheduler, x, noise.expand_as(x), t))
+    for rows in torch.arange(len(x)).split(64):
+        with capture(denoise.denoiser, scorer.layer, stop=True) as acts: denoise(x[rows], t[rows], rows)
+        out.append(scorer.score(acts[scorer.layer].to(next(scorer.parameters()).device)))
     return torch.cat(out)
 
-# %% ../nbs/06_scorer.ipynb #1c5dc142
+# %% ../nbs/06_scorer.ipynb #a52d4245
 def by_picture(store, share=0.1, seed=0):
     "Two parts of a store, without a picture in common"
     pictures = torch.unique(store.picture)
@@ -265,7 +283,7 @@ def by_picture(store, share=0.1, seed=0):
     held = torch.isin(store.picture, kept)
     return store.only(~held), store.only(held)
 
-# %% ../nbs/06_scorer.ipynb #aa2bb645
+# %% ../nbs/06_scorer.ipynb #4fdbe081
 @call_parse
 def midu_train(
     store:str, # Folder that midu_extract made
@@ -292,11 +310,11 @@ def midu_train(
     _finish(scorer, *parts, out)
     shutil.rmtree(unfinished, ignore_errors=True)
 
-# %% ../nbs/06_scorer.ipynb #ae36dd6d
+# %% ../nbs/06_scorer.ipynb #6fad970c
 def _finish(scorer, train, valid, out):
     "Calibrate, measure, print and save"
     if scorer.loss not in ('regression', 'pairwise'): calibrate(scorer, valid)
-    scorer.model = train.meta['unet'].get('_name_or_path') or f"a {train.meta['unet'].get('_class_name', 'UNet')} of {tuple(train.meta['unet'].get('block_out_channels', ()))}"
+    scorer.model = train.meta.get('_model') or f"a {train.meta['kind']}"
     scorer.data = f"{len(train)} activations of {len(torch.unique(train.picture))} rated pictures"
     scorer.metrics = {f'Spearman with validation ratings, timesteps {k}': round(v, 3) for k, v in spearman_by_noise(scorer, valid).items()}
     for k, v in scorer.metrics.items(): print(f'{k}: {v}')

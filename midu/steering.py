@@ -43,7 +43,7 @@ def agop_direction(grads):
     v = torch.linalg.eigh(grads.T@grads/len(grads))[1][:, -1]
     return v*(v@grads.mean(0)).sign()
 
-# %% ../nbs/more/03_steering.ipynb #5b4eced3
+# %% ../nbs/more/03_steering.ipynb #cfadb9ab
 def fit_directions(
     store, # A `FeatureStore`
     kind:str='means', # 'means', 'probe' or 'agop'
@@ -57,10 +57,10 @@ def fit_directions(
     for lo, hi in zip(edges, edges[1:]):
         part = store.only((store.timestep >= lo) & (store.timestep < hi))
         if len(part) < 8: raise ValueError(f"{len(part)} activations at timesteps {lo}–{hi}; expected at least 8")
-        batches = [part[list(range(i, min(i+128, len(part))))] for i in range(0, len(part), 128)]
+        batches = (part[list(range(i, min(i+128, len(part))))] for i in range(0, len(part), 128))   # one at a time: a store may be larger than memory
         if kind == 'agop': found.append(agop_direction(torch.cat([_gradients(scorer, b[0].float()).mean(dims) for b in batches]))); continue
-        x, r = torch.cat([b[0].float().mean(dims) for b in batches]), torch.cat([b[-1] for b in batches]).float()
-        found.append((mean_direction if kind == 'means' else probe_direction)(x, r))
+        x = torch.cat([b[0].float().mean(dims) for b in batches])
+        found.append((mean_direction if kind == 'means' else probe_direction)(x, part.rating.float()))
     return Directions(torch.stack(found), list(edges), store.layer)
 
 @torch.enable_grad()

@@ -110,14 +110,14 @@ def _check_folder(folder, meta):
     elif folder.exists() and any(folder.iterdir()): raise ValueError(f"{folder} is not empty and holds no sweep (no sweep.json); give a new folder")
     else: folder.mkdir(parents=True, exist_ok=True); _write(file, json.dumps(meta, ensure_ascii=False, indent=1).encode())
 
-# %% ../nbs/10_table.ipynb #43d5e43b
+# %% ../nbs/10_table.ipynb #5255c486
 def _draw_batch(pipe, scorer, rows, scale, truth, steps, cfg, call, **kwargs):
     "Cells of some rows at one scale"
     prompts, gs = [p for p, _ in rows], [torch.Generator().manual_seed(s) for _, s in rows]
     start = time.perf_counter()
     with guide(pipe, scorer, scale=scale, **kwargs): images = pipe(prompts, num_inference_steps=steps, guidance_scale=cfg, generator=gs, **call).images
     seconds = (time.perf_counter()-start)/len(rows)
-    scores = score_pictures(pipe, scorer, images, prompts).tolist() if isinstance(scorer, Scorer) else [None]*len(rows)
+    scores = score_pictures(pipe, scorer, images, prompts, call=call).tolist() if isinstance(scorer, Scorer) else [None]*len(rows)
     truths = [float(a) for a in truth(images)] if truth else [None]*len(rows)
     return [dict(prompt=p, seed=s, scale=scale, image=im, score=a, appeal=b, seconds=seconds) for (p, s), im, a, b in zip(rows, images, scores, truths)]
 
