@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Classifier', 'train_classifier', 'towards']
 
-# %% ../nbs/12_classes.ipynb #6a9782d6
+# %% ../nbs/12_classes.ipynb #1589d03e
 import numpy as np, torch, torch.nn.functional as F
 from .guidance import Objective
-from .scorer import Scorer, ScorerCB, fit_one_cycle
+from .scorer import Scorer, train_head
 
 # %% ../nbs/12_classes.ipynb #325b87a4
 class Classifier(Scorer):
@@ -32,19 +32,18 @@ class Classifier(Scorer):
         return self.labels.index(label)
     def score(self, features): "(n, *in_shape) to (n, classes) logarithms of probabilities"; return (self(features)/self.temperature).log_softmax(-1)
 
-# %% ../nbs/12_classes.ipynb #5831d797
+# %% ../nbs/12_classes.ipynb #846d7c43
 def train_classifier(
     store, # A `FeatureStore`
     numbers, # The class of each picture, by its number: whole numbers from 0
     labels, # Names of the classes
-    epochs:int=2, seed:int=0, **kwargs # Passes; initialisation and order; more for `fit_one_cycle`
+    epochs:int=2, seed:int=0, **kwargs # Passes; initialisation and order; more for `train_head`
 ) -> Classifier: # In evaluation mode
     "The scorer's recipe with plain cross-entropy"
     numbers = np.asarray(numbers)
     if numbers.min() < 0 or numbers.max() >= len(labels): raise ValueError(f"Class numbers from {numbers.min()} to {numbers.max()} do not fit {len(labels)} labels")
-    with torch.random.fork_rng(devices=[]): torch.manual_seed(seed); model = Classifier(store.in_shape, labels, layer=store.layer)
     loss = lambda logits, y: F.cross_entropy(logits, y.long())
-    return fit_one_cycle(model, store.with_ratings(numbers), loss, epochs, seed=seed, **{**dict(weight_decay=10., train=ScorerCB(1)), **kwargs})
+    return train_head(lambda: Classifier(store.in_shape, labels, layer=store.layer), store.with_ratings(numbers), loss, epochs, seed, **kwargs)
 
 # %% ../nbs/12_classes.ipynb #b9a7815d
 def towards(

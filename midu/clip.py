@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['Embedder', 'cosine_loss', 'train_embedder', 'alike']
 
-# %% ../nbs/13_clip.ipynb #11c6c32c
+# %% ../nbs/13_clip.ipynb #7b191f98
 import torch, torch.nn.functional as F
 from .embedded import as_pixels
 from .guidance import Objective
-from .scorer import Scorer, ScorerCB, fit_one_cycle
+from .scorer import Scorer, train_head
 
 # %% ../nbs/13_clip.ipynb #2a0d2df8
 class Embedder(Scorer):
@@ -26,7 +26,7 @@ class Embedder(Scorer):
     def says(self): "What it gives, for the card"; return f'a unit vector of {self.dim} numbers'
     def score(self, features): "(n, *in_shape) to (n, dim) unit vectors"; return F.normalize(self(features)/self.temperature, dim=-1)
 
-# %% ../nbs/13_clip.ipynb #7eda5550
+# %% ../nbs/13_clip.ipynb #b51e0b53
 def cosine_loss(outputs, targets):
     "1 - cosine, (n, dim) each"
     return (1-F.cosine_similarity(outputs, targets, dim=-1)).mean()
@@ -34,12 +34,11 @@ def cosine_loss(outputs, targets):
 def train_embedder(
     store, # A `FeatureStore`
     targets, # (pictures, dim): the embedding of each clean picture, by its number
-    epochs:int=4, seed:int=0, **kwargs # Passes; initialisation and order; more for `fit_one_cycle`
+    epochs:int=4, seed:int=0, **kwargs # Passes; initialisation and order; more for `train_head`
 ) -> Embedder: # In evaluation mode
     "The scorer's recipe with the cosine as loss"
     if targets.ndim != 2: raise ValueError(f"targets has shape {tuple(targets.shape)}; expected (pictures, dim)")
-    with torch.random.fork_rng(devices=[]): torch.manual_seed(seed); model = Embedder(store.in_shape, targets.shape[1], layer=store.layer)
-    return fit_one_cycle(model, store.with_ratings(targets), cosine_loss, epochs, seed=seed, **{**dict(weight_decay=10., train=ScorerCB(1)), **kwargs})
+    return train_head(lambda: Embedder(store.in_shape, targets.shape[1], layer=store.layer), store.with_ratings(targets), cosine_loss, epochs, seed, **kwargs)
 
 # %% ../nbs/13_clip.ipynb #fbfe9882
 def alike(

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Discriminator', 'train_discriminator', 'realism']
 
-# %% ../nbs/14_discriminator.ipynb #879e6774
+# %% ../nbs/14_discriminator.ipynb #c4320f90
 import torch, torch.nn.functional as F
 from .guidance import Objective
-from .scorer import Scorer, ScorerCB, fit_one_cycle
+from .scorer import Scorer, train_head
 
 # %% ../nbs/14_discriminator.ipynb #d47a01f0
 class Discriminator(Scorer):
@@ -22,18 +22,17 @@ class Discriminator(Scorer):
     def says(self): "What it gives, for the card"; return 'the log-odds that a picture is real'
     def score(self, features): "(n, *in_shape) to (n,) log-odds"; return self(features)[:, 0]/self.temperature
 
-# %% ../nbs/14_discriminator.ipynb #3d3094b5
+# %% ../nbs/14_discriminator.ipynb #bce6c07d
 def train_discriminator(
     store, # A `FeatureStore`
     real, # For each picture, by its number: is it real?
-    epochs:int=2, seed:int=0, **kwargs # Passes; initialisation and order; more for `fit_one_cycle`
+    epochs:int=2, seed:int=0, **kwargs # Passes; initialisation and order; more for `train_head`
 ) -> Discriminator: # In evaluation mode
     "The scorer's recipe with binary cross-entropy"
     real = torch.as_tensor(real).float()
     if real.min() == real.max(): raise ValueError("All pictures are of one kind; a discriminator needs real and drawn ones")
-    with torch.random.fork_rng(devices=[]): torch.manual_seed(seed); model = Discriminator(store.in_shape, layer=store.layer)
     loss = lambda logits, y: F.binary_cross_entropy_with_logits(logits[:, 0], y)
-    return fit_one_cycle(model, store.with_ratings(real), loss, epochs, seed=seed, **{**dict(weight_decay=10., train=ScorerCB(1)), **kwargs})
+    return train_head(lambda: Discriminator(store.in_shape, layer=store.layer), store.with_ratings(real), loss, epochs, seed, **kwargs)
 
 def realism(discriminator, **kwargs) -> Objective:
     "An objective: minus the log-odds. At a raw scale of 1 a perfect discriminator turns the model's distribution into the real one"

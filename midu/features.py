@@ -183,7 +183,7 @@ def sampler(self:FeatureStore, bs, shuffle=True, drop_last=False, seed=0):
     "What `DataLoaders.from_datasets` asks a dataset for that knows its own best order"
     return StoreBatches(self, bs, shuffle, drop_last, seed)
 
-# %% ../nbs/05_features.ipynb #602ff647
+# %% ../nbs/05_features.ipynb #10ef88f6
 class _Begun(BaseException): "Ends a drawing at its first call of the denoiser"
 
 class Conditioned:
@@ -194,6 +194,8 @@ class Conditioned:
         captions, # A text for each picture
         **call # More arguments for the pipeline: height, width, guidance_scale (of a model that is told it) …
     ):
+        captions = [captions] if isinstance(captions, str) else list(captions)
+        if bad := [c for c in captions if not isinstance(c, str)]: raise TypeError(f"A prompt is {bad[0]!r}, expected text")
         self.denoiser, self.n = denoiser_of(pipe), len(captions)
         names = list(inspect.signature(type(getattr(self.denoiser, '_orig_mod', self.denoiser)).forward).parameters)[1:]
         draft = copy(pipe); draft.scheduler = deepcopy(pipe.scheduler); draft.set_progress_bar_config(disable=True)
@@ -203,7 +205,7 @@ class Conditioned:
         self.unit = float(torch.as_tensor(t).flatten()[0])/float(draft.scheduler.timesteps[0])   # some flow models are given t/1000
         self.pack = getattr(pipe, '_pack_latents', None) if self.like.ndim == 3 else None         # Flux: latents as tokens
 
-# %% ../nbs/05_features.ipynb #8517d389
+# %% ../nbs/05_features.ipynb #d6a5cb6e
 @patch
 def _first_call(self:Conditioned, draft, captions, names, call):
     "The denoiser's inputs at its first call, by name"
@@ -211,7 +213,7 @@ def _first_call(self:Conditioned, draft, captions, names, call):
     if not self.denoiser.config.get('guidance_embeds'): call = dict(call, guidance_scale=1.)   # a distilled model is told the guidance: the pipeline's own, or the one in `call`
     def stop(module, args, kwargs): given.update(zip(names, args), **kwargs); raise _Begun
     handle = self.denoiser.register_forward_pre_hook(stop, with_kwargs=True)
-    try: draft(list(captions), **dict(call, num_inference_steps=2, generator=torch.Generator().manual_seed(0)))
+    try: draft(captions, **dict(call, num_inference_steps=2, generator=torch.Generator().manual_seed(0)))
     except _Begun: return given
     finally: handle.remove()
     raise RuntimeError(f"{type(draft).__name__} drew without calling its {type(self.denoiser).__name__}")

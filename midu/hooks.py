@@ -33,7 +33,7 @@ class Hooks(list):
     def __enter__(self): return self
     def __exit__(self, *args): self.remove()
 
-# %% ../nbs/01_hooks.ipynb #51c2fd46
+# %% ../nbs/01_hooks.ipynb #75c66048
 def denoiser_of(pipe):
     "The UNet or transformer of a pipeline of diffusers"
     for name in ('unet', 'transformer'):
@@ -50,6 +50,7 @@ def find_module(
     near = difflib.get_close_matches(str(name), modules, n=4, cutoff=0.4) or [n for n, _ in model.named_children()]
     raise ValueError(f"{type(model).__name__} has no module {name!r}; near names: {', '.join(near)}")
 
+# %% ../nbs/01_hooks.ipynb #3240eb62
 def first_tensor(output):
     "The tensor of an output: itself, the first of a tuple, or the first field of a dataclass"
     while not isinstance(output, torch.Tensor): output = output[0]
@@ -63,6 +64,7 @@ def map_tensors(x, fn):
     if dataclasses.is_dataclass(x): return type(x)(**{f.name: map_tensors(getattr(x, f.name), fn) for f in dataclasses.fields(x)})
     return x
 
+# %% ../nbs/01_hooks.ipynb #55ef43d6
 def pick(output, name):
     "The tensor to look at in a module's output: the only one, or the k-th if `name` ends in `:k`"
     several = [v for v in output if isinstance(v, torch.Tensor)] if isinstance(output, (list, tuple)) else []
@@ -74,12 +76,12 @@ def pick(output, name):
         raise ValueError(f"{name} gives {len(several)} tensors, of the shapes {', '.join(str(tuple(v.shape)) for v in several)}; choose by place: layer='{name}:1'")
     return several[0] if several else first_tensor(output)
 
-# %% ../nbs/01_hooks.ipynb #484f366f
+# %% ../nbs/01_hooks.ipynb #62f961eb
 class _Captured(BaseException):
     "Ends a forward pass once its `owner` has everything"
     def __init__(self, owner): self.owner = owner
 
-# %% ../nbs/01_hooks.ipynb #236d8328
+# %% ../nbs/01_hooks.ipynb #cbf93e2d
 @contextmanager
 def capture(
     model:nn.Module, # Any model

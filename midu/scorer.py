@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Reading', 'readings', 'article_layers', 'AttentionPool', 'token_layers', 'expected_rating', 'two_hot', 'rating_loss',
            'emd_loss', 'ordinal_loss', 'ordinal_score', 'number_score', 'regression_loss', 'pairwise_loss', 'Scorer',
-           'fit_one_cycle', 'ScorerCB', 'train_scorer', 'predict', 'spearman', 'spearman_by_noise', 'calibrate',
-           'score_pictures', 'by_picture', 'midu_train']
+           'fit_one_cycle', 'ScorerCB', 'train_head', 'train_scorer', 'predict', 'spearman', 'spearman_by_noise',
+           'calibrate', 'score_pictures', 'by_picture', 'midu_train']
 
 # %% ../nbs/06_scorer.ipynb #0a4f590b
 import hashlib, shutil
@@ -123,7 +123,7 @@ Reads the output of `{{ scorer.layer }}` of a diffusion model's denoiser, shape 
     with guide(pipe, scorer): pipe(prompt)
 """
 
-# %% ../nbs/06_scorer.ipynb #a252d1c1
+# %% ../nbs/06_scorer.ipynb #40ae5ede
 class Scorer(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library_name='midu', tags=['mid-u guidance'], license='apache-2.0'):
     "The article's classifier on an internal activation of a denoiser, read as one expected rating"
     fields = 'n_classes', 'layer', 'loss', 'temperature', 'recommended_scale', 'model', 'data', 'metrics', 'about'   # what is saved with the weights
@@ -151,14 +151,15 @@ class Scorer(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library
         self.check(features.shape)
         return self.net(features.to(next(self.parameters()).dtype))
 
-    @property
-    def says(self): "What it gives, for the card"; return f'an expected rating from 1 to {self.n_classes}'
+# %% ../nbs/06_scorer.ipynb #dbdce6d1
+@patch(as_prop=True)
+def says(self:Scorer): "What it gives, for the card"; return f'an expected rating from 1 to {self.n_classes}'
 
-    def score(self, features):
-        "(n, *in_shape) to (n,) expected ratings"
-        return readings[self.loss].score(self(features)/self.temperature)
+@patch
+def score(self:Scorer, features):
+    "(n, *in_shape) to (n,) expected ratings"
+    return readings[self.loss].score(self(features)/self.temperature)
 
-# %% ../nbs/06_scorer.ipynb #be4f7e80
 @patch
 def check(self:Scorer, shape):
     "Raise unless an activation of `shape` fits; height and width, or the number of tokens, may differ from those of training"
@@ -191,11 +192,22 @@ def fit_one_cycle(
     Learner(model, dls, loss, lr=lr, cbs=cbs, opt_func=adamw if weight_decay else torch.optim.Adam).fit(epochs)
     return model.eval()
 
-# %% ../nbs/06_scorer.ipynb #a33a9b28
+# %% ../nbs/06_scorer.ipynb #4b4ae5c2
 class ScorerCB(TrainCB):
     "A store's batches: features, timestep (not used: the activation knows it), rating"
     def get_loss(self, learn): "Outputs and ratings to `learn.loss`"; learn.loss = learn.loss_func(learn.preds, learn.batch[-1].to(learn.preds.device))
 
+def train_head(
+    make, # Makes the head, without arguments
+    store, # A `FeatureStore` with the targets as its ratings
+    loss, # Of (outputs, targets)
+    epochs:int=2, seed:int=0, weight_decay:float=10., **kwargs # As for `fit_one_cycle`; the seed also for what `make` draws
+):
+    "Any head on stored activations, from its initialisation on; in evaluation mode"
+    with torch.random.fork_rng(devices=[]): torch.manual_seed(seed); head = make()
+    return fit_one_cycle(head, store, loss, epochs, seed=seed, weight_decay=weight_decay, train=ScorerCB(1), **kwargs)
+
+# %% ../nbs/06_scorer.ipynb #33c6841b
 def train_scorer(
     store, # A `FeatureStore`, or a dataset that gives (features, timestep, rating) for a list of indices and has `in_shape` and `layer`
     scorer:Scorer=None, # To train further; None: a new one of the store's shape
@@ -208,12 +220,10 @@ def train_scorer(
     seed:int=0 # Initialisation and order
 ) -> Scorer: # In evaluation mode
     "The article's recipe: cross-entropy, Kaiming initialisation, Adam, one-cycle"
-    if scorer is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed); scorer = Scorer(store.in_shape, layer=store.layer, loss=loss)
-    return fit_one_cycle(scorer, store, readings[scorer.loss].loss, epochs, lr, weight_decay, bs, seed, cbs, ScorerCB(1))
+    make = lambda: Scorer(store.in_shape, layer=store.layer, loss=loss) if scorer is None else scorer
+    return train_head(make, store, readings[loss if scorer is None else scorer.loss].loss, epochs, seed, weight_decay, lr=lr, bs=bs, cbs=cbs)
 
-# %% ../nbs/06_scorer.ipynb #f01fb434
+# %% ../nbs/06_scorer.ipynb #7693a0a8
 @torch.no_grad()
 def predict(scorer, store, bs=512) -> np.ndarray: # (n,)
     "Expected ratings for a whole store"
@@ -232,7 +242,7 @@ def spearman_by_noise(scorer, store, edges=(0, 200, 400, 600, 800, 1000)) -> dic
     p, t, y = predict(scorer, store), store.timestep.numpy(), store.rating.numpy()
     return {f'{lo}–{hi}': spearman(p[m], y[m]) for lo, hi in zip(edges, edges[1:]) for m in [(t >= lo) & (t < hi)] if m.sum() > 2}
 
-# %% ../nbs/06_scorer.ipynb #863921d9
+# %% ../nbs/06_scorer.ipynb #9018495e
 @torch.no_grad()
 def calibrate(
     scorer:Scorer, # With a loss that gives probabilities: classes, emd or ordinal
@@ -253,7 +263,7 @@ def calibrate(
     scorer.temperature = float(log_t.exp())
     return R(out, store.rating).item(), R(out/scorer.temperature, store.rating).item()
 
-# %% ../nbs/06_scorer.ipynb #5474abe9
+# %% ../nbs/06_scorer.ipynb #40584711
 @torch.no_grad()
 def score_pictures(
     pipe, # The pipeline whose activations the scorer reads
@@ -275,7 +285,7 @@ def score_pictures(
         out.append(scorer.score(acts[scorer.layer].to(next(scorer.parameters()).device)))
     return torch.cat(out)
 
-# %% ../nbs/06_scorer.ipynb #a52d4245
+# %% ../nbs/06_scorer.ipynb #0951eb57
 def by_picture(store, share=0.1, seed=0):
     "Two parts of a store, without a picture in common"
     pictures = torch.unique(store.picture)
@@ -283,7 +293,7 @@ def by_picture(store, share=0.1, seed=0):
     held = torch.isin(store.picture, kept)
     return store.only(~held), store.only(held)
 
-# %% ../nbs/06_scorer.ipynb #4fdbe081
+# %% ../nbs/06_scorer.ipynb #652c449b
 @call_parse
 def midu_train(
     store:str, # Folder that midu_extract made
@@ -310,7 +320,7 @@ def midu_train(
     _finish(scorer, *parts, out)
     shutil.rmtree(unfinished, ignore_errors=True)
 
-# %% ../nbs/06_scorer.ipynb #6fad970c
+# %% ../nbs/06_scorer.ipynb #3529f2c0
 def _finish(scorer, train, valid, out):
     "Calibrate, measure, print and save"
     if scorer.loss not in ('regression', 'pairwise'): calibrate(scorer, valid)
