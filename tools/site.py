@@ -113,7 +113,7 @@ def process(proc):
         nb = read_nb(f); Filters()(nb); write_nb(nb, proc/rel)
 
 def rename(proc):
-    "smalldocs does not read `output-file`, nbdev's way to call 07_guidance.ipynb guidance.html: notebooks get that name, and links to them follow"
+    "smalldocs does not read `output-file`, nbdev's way to call 11_guidance.ipynb guidance.html: notebooks get that name, and links to them follow"
     new, link = (lambda m: m[1] + re.sub(r'^\d+[a-zA-Z0-9]*_', '', m[2])), re.compile(r'(\]\((?!\w+:)(?:[^)\s]*/)?)([^)\s/]+\.ipynb)')
     for f in [*proc.rglob('*.ipynb'), *proc.glob('*.yml')]:
         text = f.read_text(encoding='utf-8')

@@ -2,8 +2,8 @@
 
 Two kinds of line are read, wherever they stand in a log:
 
-    06_scorer.ipynb: 71 secs                    nbdev_test --timing; notebooks that look at IN_TEST are reduced there, so for them it does not count
-    nbs/06_scorer.ipynb 101.2 s                 a whole run (the path may be absolute); FAILED before it, or a count of failures above 0 after it, and it does not count
+    10_scorer.ipynb: 71 secs                    nbdev_test --timing; notebooks that look at IN_TEST are reduced there, so for them it does not count
+    nbs/10_scorer.ipynb 101.2 s                 a whole run (the path may be absolute); FAILED before it, or a count of failures above 0 after it, and it does not count
 
 A whole run wins over a test, a later line over an earlier one. A training that went on from its checkpoints took less than the training did:
 the minutes that its progress line says it took in all are the least that is stated. What the logs do not know is left as it is. The line goes into a cell of its own after the first."""

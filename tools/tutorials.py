@@ -67,7 +67,7 @@ def write_pipeline(folder):
 def write_sac(folder, n=280):
     "Simulacra Aesthetic Captions in small, as it is downloaded: its database's schema, pictures of two sizes, ratings that are few and missing, simulated"
     import numpy as np
-    from midu.embedded import load_pictures
+    from midu.world import load_pictures
     from midu.ratings import Crowd, appeal
     folder.mkdir(parents=True)
     ds, con = load_pictures('train').shuffle(seed=1).select(range(n)), sqlite3.connect(folder/'sac_public_2022_06_29.sqlite')
