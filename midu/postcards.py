@@ -8,7 +8,7 @@ __all__ = ['data_path', 'Thing', 'Light', 'lights', 'palettes', 'cover', 'Place'
            'grey', 'colour_matrix', 'Scene', 'stars', 'orb', 'heaven', 'draw_sky', 'place', 'studio', 'stand', 'lit',
            'cast', 'glow', 'finish', 'precipitate', 'beach', 'snow', 'meadow', 'forest', 'desert', 'peak', 'mountains',
            'house', 'city', 'lake', 'moon', 'clouds', 'under_water', 'window', 'room', 'stream', 'choose', 'weather_of',
-           'draw_factors', 'postcard', 'check_factors', 'with_article', 'caption_of', 'random_caption',
+           'draw_factors', 'postcard', 'check_factors', 'with_article', 'caption_of', 'random_caption', 'all_captions',
            'validation_things', 'held_out_pairs', 'postcards', 'load_pictures']
 
 # %% ../nbs/01_postcards.ipynb #fb691b23
@@ -625,6 +625,11 @@ def random_caption(f, rng) -> str:
     a, b, c, d = rng.random(4)
     thing = 'category' if a < .06 else 'something' if a < .1 else 'thing'
     return caption_of(f, b < .78, c < .22, d < .08, thing)
+
+# %% ../nbs/01_postcards.ipynb #faac0b18
+def all_captions() -> list:
+    "Every thing in every place: 'a horse on a beach' …"
+    return [caption_of(dict(thing=t, place=p)) for t in load_sprites() for p in places]
 
 # %% ../nbs/01_postcards.ipynb #c9e30e7c
 @lru_cache
