@@ -33,14 +33,14 @@ def _lifted(acts, leaf, grads, retain_graph=False):
     found, = torch.autograd.grad(acts, leaf, grads, retain_graph=retain_graph)
     return [found.float()*_each(size, leaf)]
 
-# %% ../nbs/11_guidance.ipynb #a5a50217
+# %% ../nbs/11_guidance.ipynb #dfdc39cd
 @torch.enable_grad()
 def _pull(acts, losses, leaf):
     "Gradients of losses at the latents: through the heads, then through the denoiser"
     for k, v in acts.items():
         if not v.requires_grad:
             raise ValueError(f"What {k} gives does not depend on the latents, so it cannot guide them")
-    tips = {k: v.detach().float().requires_grad_() for k, v in acts.items()}
+    tips = {k: v.detach().to(torch.promote_types(v.dtype, torch.float32)).requires_grad_() for k, v in acts.items()}
     half = torch.float16 in (leaf.dtype, *[v.dtype for v in acts.values()])
     totals, found = losses(tips), []
     for i, total in enumerate(totals):
@@ -165,13 +165,14 @@ def _fitting(like):
         return v.to(like) if like is not None else v.float()
     return fit
 
-# %% ../nbs/11_guidance.ipynb #40534c01
+# %% ../nbs/11_guidance.ipynb #616a495a
 @patch
 def __call__(self:Objective,
-    acts, # {name: tensor} of what it reads
+    acts, # {name: tensor} of what it reads, or the one tensor
     call=None # The denoiser's inputs by name, if it reads latents or needs the timestep
 ) -> tuple: # Scores and losses, (n,) each
     "What the head says, and what the loss makes of it"
+    if isinstance(acts, torch.Tensor): acts = {self.names[0]: acts}
     x = acts[self.reads] if isinstance(self.reads, str) else {k: acts[k] for k in self.names}
     n, inputs = len(acts[self.names[0]]), [self.fit(x) if isinstance(x, torch.Tensor) else map_tensors(x, self.fit)]
     if self.check: self.check(x.shape)
@@ -240,7 +241,7 @@ def is_on(self:Objective, i, n):
     inside = self.start <= i/n+tiny and i/n+tiny < self.stop
     return inside and (i-first) % self.every == 0
 
-# %% ../nbs/11_guidance.ipynb #3d4eac32
+# %% ../nbs/11_guidance.ipynb #bb2132ba
 class guide(Block):
     "Guide what is drawn in a `with` block by the gradient of objectives on the denoiser"
     moves = False # Does it put hooks on layers? (`steer` does)
@@ -259,8 +260,8 @@ class guide(Block):
         self.objectives = [_objective(o) for o in _flat(what)]
         if not self.objectives: raise ValueError("guide needs at least one scorer or Objective")
         self.plan = self.settle()
-        self.pipe, self.split, self.batch = weakref.ref(pipe), split, batch
         self._find(denoisers_of(pipe))                                 # is there such a layer?
+        self.pipe, self.split, self.batch = weakref.ref(pipe), split, batch
         self.layers, self.used = {}, False
         self._forget()
 

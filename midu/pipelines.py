@@ -7,7 +7,7 @@ __all__ = ['kinds', 'flow_names', 'refused', 'conventions', 'pipeline_classes', 
            'NoiseLevel', 'level_of', 'prediction_kind', 'noise_level', 'noised', 'from_sigma', 'check_scheduler',
            'on_schedule', 'Step', 'SampleClock', 'Caller', 'calling', 'layout_of', 'Batch', 'find_batch', 'channel_dim',
            'core_of', 'split_latents', 'denoisers_of', 'is_negated', 'input_names', 'Patch', 'Block', 'Call', 'Drawing',
-           'understand', 'Conditioned', 'encode_latents', 'decode_latents']
+           'understand', 'Conditioned', 'to_unit', 'from_unit', 'encode_latents', 'decode_latents']
 
 # %% ../nbs/07_pipelines.ipynb #5bc76fa7
 import inspect, sys, threading, weakref
@@ -648,15 +648,24 @@ def __call__(self:Conditioned, x, t, rows):
     t = self.say(t.to(x.device))
     return self.denoiser(**{self.name: x, 'timestep': t if t.dtype == torch.long else t.to(x.dtype)}, **given)
 
-# %% ../nbs/07_pipelines.ipynb #ff8b81bc
-def _scale(vae, z, back=False):
-    "From what an autoencoder gives to latents at unit scale, or back"
-    c, ones = vae.config, [1]*(z.ndim-2)
-    scale = c.get('scaling_factor') or 1.
+# %% ../nbs/07_pipelines.ipynb #32a125e3
+def _unit(vae, like):
+    "Mean and size of what an autoencoder gives"
+    c, ones = vae.config, [1]*(like.ndim-2)
     mean, std = c.get('shift_factor') or 0., 1.
     if c.get('latents_mean') is not None and c.get('latents_std') is not None:
-        mean, std = [torch.tensor(c[k]).reshape(1, -1, *ones).to(z) for k in ('latents_mean', 'latents_std')]
-    return z*std/scale + mean if back else (z-mean)*scale/std
+        mean, std = [torch.tensor(c[k]).reshape(1, -1, *ones).to(like) for k in ('latents_mean', 'latents_std')]
+    return mean, std/(c.get('scaling_factor') or 1.)
+
+def to_unit(vae, z):
+    "From what an autoencoder gives to latents at unit scale"
+    mean, size = _unit(vae, z)
+    return (z-mean)/size
+
+def from_unit(vae, z):
+    "From latents at unit scale to what an autoencoder takes"
+    mean, size = _unit(vae, z)
+    return z*size + mean
 
 def _device(module): return next(module.parameters()).device
 
@@ -664,7 +673,7 @@ def _batch(h, w, bs, most=2**20):
     "Pictures at a time: `bs`, or as many as have a million pixels together"
     return bs or max(1, most//(h*w))
 
-# %% ../nbs/07_pipelines.ipynb #62d93033
+# %% ../nbs/07_pipelines.ipynb #48fdaaae
 @torch.no_grad()
 def encode_latents(
     vae, # An autoencoder of diffusers: AutoencoderKL, AutoencoderTiny, AutoencoderDC …
@@ -676,10 +685,10 @@ def encode_latents(
     for part in x.split(_batch(*x.shape[-2:], bs)):
         out = vae.encode((part.float()/127.5-1).to(_device(vae), vae.dtype))
         dist = getattr(out, 'latent_dist', None)
-        found.append(_scale(vae, out[0] if dist is None else dist.mean))
+        found.append(to_unit(vae, out[0] if dist is None else dist.mean))
     return torch.cat(found)
 
-# %% ../nbs/07_pipelines.ipynb #57d5d09c
+# %% ../nbs/07_pipelines.ipynb #5bc6119c
 @torch.no_grad()
 def decode_latents(
     vae, # As above
@@ -688,7 +697,7 @@ def decode_latents(
 ) -> torch.Tensor: # (n, 3, h·f, w·f), uint8
     "Latents as pictures"
     f = 2**(len(vae.config.get('block_out_channels') or [1]*4)-1)
-    z = _scale(vae, latents.to(vae.dtype), back=True)
+    z = from_unit(vae, latents.to(vae.dtype))
     parts = z.split(_batch(z.shape[-2]*f, z.shape[-1]*f, bs))
     x = torch.cat([vae.decode(p).sample for p in parts])
     return ((x.float().clamp(-1, 1)+1)*127.5).round().byte()
