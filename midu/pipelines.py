@@ -49,11 +49,11 @@ class NoiseLevel:
         "The change of the prediction that changes the noise by so much, at the same x_t"
         return noise_change/self.u
 
-# %% ../nbs/07_pipelines.ipynb #22765422
+# %% ../nbs/07_pipelines.ipynb #7392ff1f
 @patch(as_prop=True)
 def is_pure_noise(self:NoiseLevel):
-    "There is no picture in it yet that could be guided (the first step of flow matching)"
-    return self.a < 1e-3*self.b
+    "Is there next to no picture in it yet that could be guided (the first step of flow matching)?"
+    return self.a < 1e-2*self.b
 
 def level_of(
     kind:str, # What is predicted: a key of `kinds`
@@ -64,7 +64,7 @@ def level_of(
     u, w = kinds[kind](a, b)
     return NoiseLevel(a, b, -u if negated else u, w)
 
-# %% ../nbs/07_pipelines.ipynb #81fcb07c
+# %% ../nbs/07_pipelines.ipynb #a0eb5a1f
 def prediction_kind(scheduler) -> str:
     "What the network was trained to predict: a key of `kinds`"
     flow = any(w in type(scheduler).__name__ for w in flow_names)
@@ -72,7 +72,7 @@ def prediction_kind(scheduler) -> str:
     if kind in kinds: return kind
     raise ValueError(f"The scheduler's prediction_type is {kind!r}; expected one of {', '.join(kinds)}")
 
-flow_names = 'FlowMatch', 'EulerAncestralRF'
+flow_names = 'FlowMatch', 'EulerAncestralRF', 'MiniMaxH3'
 
 # %% ../nbs/07_pipelines.ipynb #b830d41b
 def noise_level(
@@ -98,17 +98,19 @@ def noised(
     a, b = [v.reshape(-1, *ones).to(latents) for v in (level.a, level.b)]
     return a*latents + b*noise
 
-# %% ../nbs/07_pipelines.ipynb #35cbc85b
+# %% ../nbs/07_pipelines.ipynb #4733a431
 def from_sigma(scheduler, sigma:float, negated=False) -> NoiseLevel:
-    "The noise level of one of a scheduler's sigmas, at the size at which the network gets its latents"
-    config, kind = scheduler.config, prediction_kind(scheduler)
+    "The noise level of a scheduler's sigma, at the size at which the network gets its latents"
+    config, kind, name = scheduler.config, prediction_kind(scheduler), type(scheduler).__name__
     if hasattr(scheduler, 'precondition_outputs'): return _edm(scheduler, sigma, negated)
-    if config.get('invert_sigmas'): return level_of(kind, sigma, 1-sigma, not negated)
     if kind != 'flow_prediction' and not config.get('use_flow_sigmas'):
         a = (1+sigma**2)**-.5
         return level_of(kind, a, max(sigma*a, 1e-6), negated)
-    if sigma <= 1.001: return level_of(kind, 1-sigma, sigma, negated)
-    raise ValueError(f"{type(scheduler).__name__} has a sigma of {sigma:.3g}; expected a share of noise up to 1")
+    if sigma > 1.001: raise ValueError(f"{name} has a sigma of {sigma:.3g}; expected a share of noise up to 1")
+    upward = bool(config.get('invert_sigmas'))                          # the share of the picture
+    away = upward or 'MiniMaxH3' in name                                # is x0 - noise predicted?
+    b = 1-sigma if upward else sigma
+    return level_of(kind, 1-b, b, negated != away)
 
 # %% ../nbs/07_pipelines.ipynb #86132059
 def _edm(scheduler, sigma, negated=False):
@@ -120,7 +122,7 @@ def _edm(scheduler, sigma, negated=False):
     a, b = c_in, float(sigma)*c_in
     return NoiseLevel(a, b, (a if negated else -a)*c_out/b, (1-a*c_skip/c_in)/b)
 
-# %% ../nbs/07_pipelines.ipynb #5a9445af
+# %% ../nbs/07_pipelines.ipynb #d52787b8
 refused = { # scheduler: why
     'CMStochasticIterativeScheduler': "a consistency model's output is mixed with its input in a way of its own",
     'ConsistencyDecoderScheduler': 'it decodes pictures, it does not draw latents',
@@ -129,9 +131,10 @@ refused = { # scheduler: why
     'FlowMapEulerDiscreteScheduler': 'a flow map predicts a mean over a stretch of time, not at a noise level',
     'HeliosScheduler': 'its noise levels belong to a pyramid of sizes',
     'HeliosDMDScheduler': 'its noise levels belong to a pyramid of sizes',
-    'PiFlowScheduler': 'its network predicts a policy, not noise',
+    'PiflowScheduler': 'its network predicts a policy, not noise',
     'RePaintScheduler': 'it jumps back in time',
     'ScoreSdeVeScheduler': 'its network is given latents of any size',
+    'ScoreSdeVpScheduler': 'its time is not on a list of steps',
     'KarrasVeScheduler': 'its network is given latents of any size',
 }
 
