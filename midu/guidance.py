@@ -33,26 +33,28 @@ def _lifted(acts, leaf, grads, retain_graph=False):
     found, = torch.autograd.grad(acts, leaf, grads, retain_graph=retain_graph)
     return [found.float()*_each(size, leaf)]
 
-# %% ../nbs/11_guidance.ipynb #dfdc39cd
+# %% ../nbs/11_guidance.ipynb #4fc97426
 @torch.enable_grad()
 def _pull(acts, losses, leaf):
     "Gradients of losses at the latents: through the heads, then through the denoiser"
     for k, v in acts.items():
         if not v.requires_grad:
             raise ValueError(f"What {k} gives does not depend on the latents, so it cannot guide them")
-    tips = {k: v.detach().to(torch.promote_types(v.dtype, torch.float32)).requires_grad_() for k, v in acts.items()}
+    tips = {k: v.detach().to(torch.promote_types(v.dtype, torch.float32)) for k, v in acts.items()}
+    for v in tips.values(): v.requires_grad_()
     half = torch.float16 in (leaf.dtype, *[v.dtype for v in acts.values()])
     totals, found = losses(tips), []
     for i, total in enumerate(totals):
         if not total.requires_grad:
             raise ValueError("The loss has no gradient: does its head detach, or run under no_grad?")
         grads = torch.autograd.grad(total, list(tips.values()), allow_unused=True, retain_graph=True)
-        used = [(v, g if half else g.to(v.dtype)) for v, g in zip(acts.values(), grads) if g is not None]
+        used = [(v, g) for v, g in zip(acts.values(), grads) if g is not None]
+        ways, grads = [v for v, _ in used], [g if half else g.to(v.dtype) for v, g in used]
         back = _lifted if half else torch.autograd.grad
-        found += back([v for v, _ in used], leaf, [g for _, g in used], retain_graph=i < len(totals)-1)
+        found += back(ways, leaf, grads, retain_graph=i < len(totals)-1)
     return found
 
-# %% ../nbs/11_guidance.ipynb #71192c94
+# %% ../nbs/11_guidance.ipynb #54ab8bfb
 def gradient_in_forward(
     forward, # The denoiser's forward
     reads, # {name: what}: a module; None: the latents; a function of (latents, output), after the pass
@@ -81,7 +83,8 @@ def gradient_in_forward(
             for k, v in after.items(): look(k, None, None, v(leaf, out))
     finally:
         for h in handles: h.remove()
-    if not grads: raise RuntimeError(f"The denoiser ran without reaching {', '.join(set(reads)-set(acts))}")
+    missed = ', '.join(set(reads)-set(acts))
+    if missed: raise RuntimeError(f"The denoiser ran without reaching {missed}")
     return map_tensors(out, torch.Tensor.detach) if after else out, grads
 
 # %% ../nbs/11_guidance.ipynb #b34f7735
@@ -105,7 +108,7 @@ def at_most(size:float):
         return change*(size*norm(noise)/norm(change).clamp(min=1e-30)).clamp(max=1)
     return _named(rule, f'at_most({size:g})')
 
-# %% ../nbs/11_guidance.ipynb #070befaf
+# %% ../nbs/11_guidance.ipynb #b9ddedfc
 def _named(rule, name):
     rule.__name__ = name
     return rule
@@ -117,9 +120,10 @@ def as_rule(rule):
     if rule is share: return rules['share']
     if callable(rule) and rule is not at_most: return rule
     if rule in rules: return rules[rule]
-    raise ValueError(f"rule is {getattr(rule, '__name__', rule)!r}; expected {', '.join(rules)}, share(.1), at_most(.1) or a function")
+    name = getattr(rule, '__name__', rule)
+    raise ValueError(f"rule is {name!r}; expected {', '.join(rules)}, share(.1), at_most(.1) or a function")
 
-# %% ../nbs/11_guidance.ipynb #b1b25827
+# %% ../nbs/11_guidance.ipynb #42cc5daa
 @dataclasses.dataclass(eq=False)
 class Objective:
     "Something to go down while sampling: `loss(head(…))` of what the denoiser computes"
@@ -135,16 +139,16 @@ class Objective:
     def __post_init__(self):
         self.reads = self.reads or getattr(self.head, 'layer', None)
         if not callable(getattr(self.head, 'score', self.head)):
-            raise TypeError(f"An objective needs a scorer or another callable as head, got {self.head!r}")
-        if not self.reads:
-            raise ValueError(f"{type(self.head).__name__} does not say which layer it reads: give Objective(..., reads='mid_block')")
-        self.names = (self.reads,) if isinstance(self.reads, str) else tuple(self.reads)
+            raise TypeError(f"An objective needs a scorer or another callable, got {self.head!r}")
+        kind = type(self.head).__name__
+        if not self.reads: raise ValueError(f"{kind} does not say which layer it reads: give Objective(..., reads='mid_block')")
         self._prepare()
 
-# %% ../nbs/11_guidance.ipynb #c0136fdf
+# %% ../nbs/11_guidance.ipynb #661d444d
 @patch
 def _prepare(self:Objective):
     "What is the same at every call"
+    self.names = (self.reads,) if isinstance(self.reads, str) else tuple(self.reads)
     def like(): return next(self.head.parameters(), None) if isinstance(self.head, nn.Module) else None
     if like() is not None and like().is_inference(): self.head = _normal(self.head)
     self.score, self.fit = getattr(self.head, 'score', self.head), _fitting(like())
@@ -165,7 +169,7 @@ def _fitting(like):
         return v.to(like) if like is not None else v.float()
     return fit
 
-# %% ../nbs/11_guidance.ipynb #616a495a
+# %% ../nbs/11_guidance.ipynb #084ffe07
 @patch
 def __call__(self:Objective,
     acts, # {name: tensor} of what it reads, or the one tensor
@@ -174,10 +178,12 @@ def __call__(self:Objective,
     "What the head says, and what the loss makes of it"
     if isinstance(acts, torch.Tensor): acts = {self.names[0]: acts}
     x = acts[self.reads] if isinstance(self.reads, str) else {k: acts[k] for k in self.names}
-    n, inputs = len(acts[self.names[0]]), [self.fit(x) if isinstance(x, torch.Tensor) else map_tensors(x, self.fit)]
+    first = acts[self.names[0]]
+    n, inputs = len(first), [self.fit(x) if x is first else map_tensors(x, self.fit)]
     if self.check: self.check(x.shape)
     if self.needs_call:
-        inputs.append(self.fit(torch.as_tensor(call['timestep'], device=acts[self.names[0]].device).reshape(-1).expand(n)))
+        t = torch.as_tensor(call['timestep'], device=first.device)
+        inputs.append(self.fit(t.reshape(-1).expand(n)))
     if self.reads == 'latents': inputs.append(map_tensors(call.get('encoder_hidden_states'), self.fit))
     prediction = self.score(*inputs)
     loss = self.loss(prediction) if self.loss else -prediction
@@ -187,7 +193,7 @@ def __call__(self:Objective,
     is_score = isinstance(prediction, torch.Tensor) and prediction.shape == loss.shape
     return (prediction if is_score else -loss).detach(), loss
 
-# %% ../nbs/11_guidance.ipynb #b69eefa0
+# %% ../nbs/11_guidance.ipynb #11acc049
 def recommended(head) -> dict:
     "What a head advises: scale, rule, start, stop, every; as far as it does"
     found = dict(getattr(head, 'recommended', None) or {})
@@ -205,31 +211,35 @@ def settled(o:Objective, advice:dict=None, **asked) -> Objective:
     rule, its = as_rule(told.get('rule', advice.get('rule', 'raw'))), as_rule(advice.get('rule', 'raw'))
     if rule is not its: advice.pop('scale', None)
     if rule.__name__.startswith('share('): advice.setdefault('scale', 1.)
-    whole = {**defaults, **advice, **told}
-    return _checked(dataclasses.replace(o, **dict(whole, rule=rule, scale=_scale(whole['scale'], rule))))
+    whole = {**defaults, **advice, **told, 'rule': rule}
+    whole['scale'] = _scale(whole['scale'], rule)
+    return _checked(dataclasses.replace(o, **whole))
 
-# %% ../nbs/11_guidance.ipynb #df1bdbad
+# %% ../nbs/11_guidance.ipynb #d0e675aa
 def _scale(value, rule):
     "A scale as a finite number, a tensor of them (one a picture), or a function of the step"
     if callable(value): return value
     if value is None:
-        hint = ", a share such as 0.1" if 'share' in rule.__name__ else "; the head recommends none for it"
-        raise ValueError(f"No scale for the rule {rule.__name__}: give guide(..., scale=...){hint}")
+        hint = "a share such as 0.1" if 'share' in rule.__name__ else "the head recommends none for it"
+        raise ValueError(f"No scale for the rule {rule.__name__}: give guide(..., scale=...); {hint}")
     try: found = torch.as_tensor(value, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError): found = torch.tensor(math.nan)
     if found.ndim > 1 or not found.isfinite().all():
-        raise ValueError(f"scale is {value!r}; expected a finite number, one a picture, or a function of the step")
+        raise ValueError(f"scale is {value!r}; expected a finite number, one a picture, "
+                         "or a function of the step")
     if 'share' in rule.__name__ and (found.abs() > 1).any():
-        warnings.warn(f"scale is {value!r}, a share of the noise above 1: the change will be larger than the noise itself")
+        warnings.warn(f"scale is {value!r}, a share of the noise above 1: "
+                      "the change will be larger than the noise itself")
     return float(value) if found.ndim == 0 else found
 
 def _checked(o):
     try: ok = 0 <= float(o.start) <= float(o.stop) <= 1
     except (TypeError, ValueError): ok = False
-    if not ok: raise ValueError(f"The window is start={o.start}, stop={o.stop}; expected 0 ≤ start ≤ stop ≤ 1")
+    window = f"start={o.start}, stop={o.stop}"
+    if not ok: raise ValueError(f"The window is {window}; expected 0 ≤ start ≤ stop ≤ 1")
     if not isinstance(o.every, int) or o.every < 1:
         raise ValueError(f"every is {o.every!r}; expected a whole number from 1")
-    o.is_each = not isinstance(o.scale, float)                          # may be 0 for some pictures or steps
+    o.is_each = not isinstance(o.scale, float)              # may be 0 for some pictures or steps
     o.is_zero = not callable(o.scale) and not torch.as_tensor(o.scale).any()
     return o
 
@@ -241,20 +251,20 @@ def is_on(self:Objective, i, n):
     inside = self.start <= i/n+tiny and i/n+tiny < self.stop
     return inside and (i-first) % self.every == 0
 
-# %% ../nbs/11_guidance.ipynb #bb2132ba
+# %% ../nbs/11_guidance.ipynb #bd62dded
 class guide(Block):
     "Guide what is drawn in a `with` block by the gradient of objectives on the denoiser"
     moves = False # Does it put hooks on layers? (`steer` does)
     def __init__(self,
         pipe, # A pipeline of diffusers with a UNet or a transformer
         *what, # Scorers and `Objective`s; a scorer's folder or id on the hub
-        scale=None, # Strength: a number, one a picture, or a function of the `Step`; negative guides away; 0 is no guidance, bit for bit; None: what the scorer recommends
-        rule=None, # What to do with the gradient: 'raw', 'share', share(.1), at_most(.1), or a function; None: what the scorer recommends, else 'raw'
+        scale=None, # Strength: a number, one a picture, or a function of the `Step`; None: recommended
+        rule=None, # What the gradient does: 'raw', 'share', share(.1), at_most(.1); None: recommended
         start:float=None, # The window in fractions of the steps, from `start` …
         stop:float=None, # … to `stop`
         every:int=None, # Guide each `every`-th step of the window
-        split:bool=None, # With classifier-free guidance, run the half without the prompt apart? None: if the batch is large
-        batch:tuple=None # How a batch of your own loop is laid out: ('uncond', 'cond'), ('cond', 'uncond'), ('cond',)
+        split:bool=None, # Run the half without the prompt apart? None: if the batch is large
+        batch:tuple=None # How a batch of your own loop is laid out: ('uncond', 'cond'), ('cond',) …
     ):
         self.asked = dict(scale=scale, rule=rule, start=start, stop=stop, every=every)
         self.objectives = [_objective(o) for o in _flat(what)]
@@ -265,14 +275,15 @@ class guide(Block):
         self.layers, self.used = {}, False
         self._forget()
 
-# %% ../nbs/11_guidance.ipynb #3a9d65e3
+# %% ../nbs/11_guidance.ipynb #180f0b57
 def _flat(what):
     return [o for w in what for o in (_flat(w) if isinstance(w, (list, tuple)) else [w])]
 
 def _objective(o):
     "An objective of a scorer, its name, or another objective"
     if isinstance(o, Objective): return o
-    if isinstance(o, (int, float)): raise TypeError(f"{o!r} is no scorer: did you mean guide(..., scale={o!r})?")
+    if isinstance(o, (int, float)):
+        raise TypeError(f"{o!r} is no scorer: did you mean guide(..., scale={o!r})?")
     if not isinstance(o, str) and not hasattr(o, '__fspath__'): return Objective(o)
     from midu.world import load_scorer
     return Objective(load_scorer(o))
@@ -294,21 +305,24 @@ def _forget(self:guide):
     self.drawings, self.checked, self.calls = {}, False, 0
     self._rows, self._history = [], []
 
-# %% ../nbs/11_guidance.ipynb #7284e36a
+# %% ../nbs/11_guidance.ipynb #2bb7a381
 @patch
 def __repr__(self:guide):
-    pipe, lines = self.pipe(), []
-    for o in self.plan:
-        s = 'a function of the step' if callable(o.scale) else o.scale.tolist() if isinstance(o.scale, torch.Tensor) else f'{o.scale:g}'
-        window = '' if (o.start, o.stop, o.every) == (0, 1, 1) else f', steps from {o.start:g} to {o.stop:g}, every {o.every}'
-        lines.append(f"  {type(o.head).__name__} on {', '.join(o.names)}: scale {s}, {o.rule.__name__}{window}")
     self.used = True
-    where = 'in a with block, ' if not self.patches else ''
-    return f"guide: {where}guides {type(pipe).__name__} by\n" + '\n'.join(lines)
+    def line(o):
+        scale = o.scale.tolist() if isinstance(o.scale, torch.Tensor) else o.scale
+        if callable(scale): scale = 'a function of the step'
+        window = f", steps from {o.start:g} to {o.stop:g}" if (o.start, o.stop) != (0, 1) else ''
+        every = f", every {o.every}" if o.every > 1 else ''
+        what = f"{type(o.head).__name__} on {', '.join(o.names)}"
+        return f"  {what}: scale {scale}, {o.rule.__name__}{window}{every}"
+    state = 'open' if self.patches else 'open it with `with`'
+    name = type(self.pipe()).__name__
+    return '\n'.join([f"{type(self).__name__} ({state}): {name} by", *map(line, self.plan)])
 
 @patch(as_prop=True)
 def history(self:guide) -> list:
-    "A row for each guided step and picture: run, step, timestep, picture, score, loss, grad_norm, share"
+    "A row a guided step and picture: run, step, timestep, picture, score, loss, grad_norm, share"
     rows, self._rows = self._rows, []
     if rows:
         numbers = iter(torch.cat([r[-1] for r in rows], 1).T.tolist())   # one transfer for all
@@ -329,7 +343,7 @@ def _with_parameters(cls):
 
 _with_parameters(guide);
 
-# %% ../nbs/11_guidance.ipynb #31fcf9b8
+# %% ../nbs/11_guidance.ipynb #6965e848
 @patch
 def open(self:guide, denoisers):
     "Begin to guide these denoisers, in this thread or task"
@@ -351,16 +365,22 @@ def __exit__(self:guide, kind, *exc):
 @patch
 def _report(self:guide):
     "Say aloud what one would not see"
-    asked = [o for o in self.plan if not o.is_zero]
-    if asked and not self.calls: warnings.warn("Nothing was guided: in this block no pipeline called the denoiser that it had at the beginning. "
-                                     "Was another pipeline drawn with, or in another thread?")
-    elif asked and not self.history: warnings.warn(f"Nothing was guided in {self.calls} calls: no step was in the window of {self!r}")
+    nothing = any(not o.is_zero for o in self.plan) and not self.history
     bad = {(r['run'], r['step']) for r in self.history if not r['finite']}
-    if bad: warnings.warn(f"{len(bad)} steps were left unguided for some pictures because their gradient was not finite; try a smaller scale or higher precision")
     top = max((r['share'] for r in self.history if r['finite']), default=0.)
-    if top > 1: warnings.warn(f"Guidance changed the noise by up to {top:.1f} times its own norm: pictures may break; try a smaller scale, or rule=at_most(.3)")
+    if nothing and not self.calls:
+        warnings.warn("Nothing was guided: in this block no pipeline called the denoiser that it had at the "
+                      "beginning. Was another pipeline drawn with, or in another thread?")
+    elif nothing:
+        warnings.warn(f"Nothing was guided in {self.calls} calls: no step was in the window of {self!r}")
+    if bad:
+        warnings.warn(f"{len(bad)} steps were left unguided for some pictures because their gradient was not "
+                      "finite; try a smaller scale or higher precision")
+    if top > 1:
+        warnings.warn(f"Guidance changed the noise by up to {top:.1f} times its own norm: pictures may break; "
+                      "try a smaller scale, or rule=at_most(.3)")
 
-# %% ../nbs/11_guidance.ipynb #28759777
+# %% ../nbs/11_guidance.ipynb #dbc71008
 @patch
 def __del__(self:guide):
     if not self.__dict__.get('used', True):
@@ -372,13 +392,14 @@ def scale(self:guide):
     return self.asked['scale']
 
 def _set_scale(self, value):
-    if self.patches and self.calls: warnings.warn("The scale of a guide at work was set: it holds from the next step on")
+    if self.patches and self.calls:
+        warnings.warn("The scale of a guide at work was set: it holds from the next step on")
     self.asked = dict(self.asked, scale=value)
     self.plan = self.settle()
 
 guide.scale = guide.scale.setter(_set_scale)
 
-# %% ../nbs/11_guidance.ipynb #328a75f6
+# %% ../nbs/11_guidance.ipynb #5bb91d29
 @patch
 def answer(self:guide, patch, guides, inputs):
     "A call while blocks are open: guided, or not, or with what the call before has found"
@@ -395,7 +416,8 @@ def followed(forward, guides, drawing, call):
     "The output, along the gradients of the objectives at work"
     if call.delta is None:
         key, plan = ([g.plan for g in guides], call.step.n), drawing.plan
-        if plan is None or plan[0] != key: plan = drawing.plan = key, *planned(guides, drawing.clock, call)
+        if plan is None or plan[0] != key:
+            plan = drawing.plan = key, *planned(guides, drawing.clock, call)
         groups = plan[1][call.step.i]
         if not all(g.checked for g in guides): groups = asked(guides, groups)
         if not groups: return forward(**call.inputs)
@@ -403,9 +425,9 @@ def followed(forward, guides, drawing, call):
     else: out = forward(**call.inputs)
     return out if call.delta is None else added(out, call)
 
-# %% ../nbs/11_guidance.ipynb #a259d67b
+# %% ../nbs/11_guidance.ipynb #0e9050a9
 def planned(guides, clock, call):
-    "For each step [(rule, [(guide, objective, scale), …])]; and does the half without the prompt run apart?"
+    "For each step [(rule, [(guide, objective, scale), …])]; and does the other half run apart?"
     steps, order = [], getattr(clock.scheduler, 'order', 1)
     every = [(g, o) for g in guides if not g.moves for o in g.plan if not o.is_zero]
     for i in range(call.step.n):
@@ -424,7 +446,7 @@ def asked(guides, groups):
     for g in guides: g.checked = True
     return groups + [(o.rule, [(g, o, 0.)]) for g, o in new if id(o) not in there]
 
-# %% ../nbs/11_guidance.ipynb #c81a2c79
+# %% ../nbs/11_guidance.ipynb #5432f3b9
 def splits(guides, call):
     "Does the half without the prompt run apart? The least work; but a small network is faster whole"
     if len(call.batch.parts) != 2 or any(g.moves for g in guides): return False
@@ -436,18 +458,21 @@ def splits(guides, call):
 
 def _looks_across(processor):
     "Does an attention processor look across the samples of a batch, so that it must be whole?"
-    return not type(processor).__module__.startswith('diffusers.models') or 'PAG' in type(processor).__name__
+    kind = type(processor)
+    return not kind.__module__.startswith('diffusers.models') or 'PAG' in kind.__name__
 
-# %% ../nbs/11_guidance.ipynb #18bf5990
+# %% ../nbs/11_guidance.ipynb #8a3e7b50
 def follow(call, groups, apart):
     "The denoiser's output, and what guidance adds to the prediction of each picture"
     patch, batch, level, c = call.patch, call.batch, call.step.level, call.channels
     name, rows = patch.names[0], slice(None) if apart else batch.cond   # what is asked about
     inputs = call.cond() if apart else call.inputs                       # what goes through under grad
-    latents, others = [inputs[name].narrow(call.dim, a, n) for a, n in ((0, c), (c, call.x.shape[call.dim]-c))]
+    latents, others = inputs[name].tensor_split([c], call.dim)
     def forward(leaf): return patch.eager(**{**inputs, name: torch.cat([leaf, others], call.dim)})
-    def clean(leaf, out): return level.clean(predicted(out).narrow(call.dim, 0, c).float(), leaf.float())
-    reads = {k: g.layers[patch.denoiser].get(k) for _, group in groups for g, o, _ in group for k in o.names}
+    def clean(leaf, out):
+        return level.clean(predicted(out).narrow(call.dim, 0, c).float(), leaf.float())
+    asked = [(g, k) for _, group in groups for g, o, _ in group for k in o.names]
+    reads = {k: g.layers[patch.denoiser].get(k) for g, k in asked}       # None: the latents
     if 'x0' in reads: reads['x0'] = clean
     losses = partial(losses_of, groups, call, rows, seen := [])
     keep = saved_tensors_hooks(torch.Tensor.detach, lambda v: v) if patch.stored else nullcontext()
@@ -456,9 +481,9 @@ def follow(call, groups, apart):
     delta = change_of(seen, [g[rows].float() for g in grads], noise, call)
     return joined(out, call) if apart else out, delta
 
-# %% ../nbs/11_guidance.ipynb #6c852071
+# %% ../nbs/11_guidance.ipynb #348de606
 def losses_of(groups, call, rows, seen, acts):
-    "A loss for each gradient; what was found goes to `seen`: [(rule, [(guide, scale, score, loss), …])]"
+    "A loss for each gradient; `seen` gets [(rule, [(guide, scale, score, loss), …])]"
     n, total = call.batch.n, call.batch.n if rows == slice(None) else call.batch.total
     acts = {k: v[rows] if len(v) == total else _frames(v, rows, total) for k, v in acts.items()}
     told = call.cond() if any(o.needs_call for _, group in groups for _, o, _ in group) else None
@@ -466,9 +491,10 @@ def losses_of(groups, call, rows, seen, acts):
         found = []
         for g, o, scale in group:
             score, loss = [v.view(n, -1).mean(1) for v in o(acts, told)]
-            found.append((g, scale if isinstance(scale, float) else _now(scale, call.step, loss), score, loss))
+            if not isinstance(scale, float): scale = _now(scale, call.step, loss)
+            found.append((g, scale, score, loss))
         seen.append((rule, found))
-    return [sum((loss*s if rule is raw else loss).sum() for _, s, _, loss in found) for rule, found in seen]
+    return [sum((loss*(s if rule is raw else 1)).sum() for _, s, _, loss in found) for rule, found in seen]
 
 def _frames(v, rows, total):
     "Rows of an activation that has several (a video's frames) for each sample"

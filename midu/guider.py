@@ -11,7 +11,7 @@ from .pipelines import opened
 try: from diffusers.guiders import ClassifierFreeGuidance
 except ImportError: ClassifierFreeGuidance = object   # diffusers before 0.35
 
-# %% ../nbs/13_guider.ipynb #2b1e6ecb
+# %% ../nbs/13_guider.ipynb #e4770964
 class MidUGuider(ClassifierFreeGuidance):
     "Classifier-free and mid-u guidance as a component: `pipe.update_components(guider=MidUGuider(pipe, scorer))`"
     def __init__(self,
@@ -31,5 +31,6 @@ class MidUGuider(ClassifierFreeGuidance):
         "Called by the pipeline before each pass of the denoiser"
         super().prepare_models(denoiser)
         if any(denoiser in g.patches for g in opened.get() if g is not self.guide):
-            raise RuntimeError("A guide block is open around a pipeline that has a MidUGuider: give all objectives to one of the two")
+            raise RuntimeError("A guide block is open around a pipeline that has a MidUGuider: "
+                               "give all objectives to one of the two")
         if not self.guide.patches: self.guide.open([denoiser])

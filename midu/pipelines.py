@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['kinds', 'flow_names', 'refused', 'conventions', 'pipeline_classes', 'layouts', 'frames_first', 'negated', 'opened',
            'NoiseLevel', 'level_of', 'prediction_kind', 'noise_level', 'noised', 'from_sigma', 'check_scheduler',
-           'on_schedule', 'Step', 'SampleClock', 'Caller', 'calling', 'layout_of', 'Batch', 'find_batch', 'channel_dim',
-           'core_of', 'split_latents', 'denoisers_of', 'is_negated', 'input_names', 'Patch', 'Block', 'Call', 'Drawing',
-           'understand', 'Conditioned', 'to_unit', 'from_unit', 'encode_latents', 'decode_latents']
+           'on_schedule', 'Step', 'SampleClock', 'Caller', 'calling', 'layout_of', 'Batch', 'find_batch', 'is_same',
+           'channel_dim', 'core_of', 'split_latents', 'denoisers_of', 'is_negated', 'input_names', 'Patch', 'Block',
+           'Call', 'Drawing', 'understand', 'Conditioned', 'to_unit', 'from_unit', 'encode_latents', 'decode_latents']
 
-# %% ../nbs/07_pipelines.ipynb #5bc76fa7
-import inspect, sys, threading, weakref
+# %% ../nbs/07_pipelines.ipynb #7adf8b09
+import inspect, sys, threading
 from contextvars import ContextVar
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
@@ -98,7 +98,7 @@ def noised(
     a, b = [v.reshape(-1, *ones).to(latents) for v in (level.a, level.b)]
     return a*latents + b*noise
 
-# %% ../nbs/07_pipelines.ipynb #4733a431
+# %% ../nbs/07_pipelines.ipynb #6bf64f2e
 def from_sigma(scheduler, sigma:float, negated=False) -> NoiseLevel:
     "The noise level of a scheduler's sigma, at the size at which the network gets its latents"
     config, kind, name = scheduler.config, prediction_kind(scheduler), type(scheduler).__name__
@@ -106,7 +106,8 @@ def from_sigma(scheduler, sigma:float, negated=False) -> NoiseLevel:
     if kind != 'flow_prediction' and not config.get('use_flow_sigmas'):
         a = (1+sigma**2)**-.5
         return level_of(kind, a, max(sigma*a, 1e-6), negated)
-    if sigma > 1.001: raise ValueError(f"{name} has a sigma of {sigma:.3g}; expected a share of noise up to 1")
+    if sigma > 1.001:
+        raise ValueError(f"{name} has a sigma of {sigma:.3g}; expected a share of noise up to 1")
     upward = bool(config.get('invert_sigmas'))                          # the share of the picture
     away = upward or 'MiniMaxH3' in name                                # is x0 - noise predicted?
     b = 1-sigma if upward else sigma
@@ -122,13 +123,13 @@ def _edm(scheduler, sigma, negated=False):
     a, b = c_in, float(sigma)*c_in
     return NoiseLevel(a, b, (a if negated else -a)*c_out/b, (1-a*c_skip/c_in)/b)
 
-# %% ../nbs/07_pipelines.ipynb #d52787b8
+# %% ../nbs/07_pipelines.ipynb #92bc77ec
 refused = { # scheduler: why
-    'CMStochasticIterativeScheduler': "a consistency model's output is mixed with its input in a way of its own",
+    'CMStochasticIterativeScheduler': "a consistency model mixes its output with its input",
     'ConsistencyDecoderScheduler': 'it decodes pictures, it does not draw latents',
     'DDIMInverseScheduler': 'it goes from pictures to noise',
     'DPMSolverMultistepInverseScheduler': 'it goes from pictures to noise',
-    'FlowMapEulerDiscreteScheduler': 'a flow map predicts a mean over a stretch of time, not at a noise level',
+    'FlowMapEulerDiscreteScheduler': 'a flow map predicts a mean over a stretch of time',
     'HeliosScheduler': 'its noise levels belong to a pyramid of sizes',
     'HeliosDMDScheduler': 'its noise levels belong to a pyramid of sizes',
     'PiflowScheduler': 'its network predicts a policy, not noise',
@@ -215,13 +216,14 @@ def __call__(self:SampleClock,
     level = self.levels[index] if getattr(sched, 'state_in_first_order', True) else self.level(index)
     return Step((index-self.first)//order, -(-n//order), self.times[index], level, index, new)
 
-# %% ../nbs/07_pipelines.ipynb #ffcfb1dc
+# %% ../nbs/07_pipelines.ipynb #18242a7d
 @patch
 def start(self:SampleClock):
     "Read a new schedule"
     sched = self.scheduler
     if sched.timesteps is None:
-        raise RuntimeError(f"{type(sched).__name__} has no timesteps yet: call its set_timesteps, or the pipeline")
+        kind = type(sched).__name__
+        raise RuntimeError(f"{kind} has no timesteps yet: call its set_timesteps, or the pipeline")
     self.timesteps, self.times = sched.timesteps, [float(t) for t in sched.timesteps.tolist()]
     sigmas = getattr(sched, 'sigmas', None)
     self.sigmas = None if sigmas is None else torch.as_tensor(sigmas).tolist()
@@ -229,6 +231,7 @@ def start(self:SampleClock):
     self.places = {t: i for i, t in enumerate(self.times) if self.times.count(t) == 1}
     self.index, self.convention = -1, None
 
+# %% ../nbs/07_pipelines.ipynb #4469e886
 @patch
 def find(self:SampleClock, given:float) -> int:
     "The place on the schedule that is meant"
@@ -253,14 +256,14 @@ def _by_count(self:SampleClock, given, counts):
     raise ValueError(f"The denoiser is told timestep {given:g}, which is not on the schedule of {kind} "
                      f"({self.times[0]:g} … {self.times[-1]:g}): is another scheduler in use?")
 
-# %% ../nbs/07_pipelines.ipynb #9fe3ef3f
+# %% ../nbs/07_pipelines.ipynb #1aa28e95
 @patch
 def level(self:SampleClock, index:int) -> NoiseLevel:
     "The noise level at a place of the schedule"
     sched = self.scheduler
     if self.sigmas is None: return self._from_timestep(self.times[index])
     sigma = self.sigmas[index]
-    if not getattr(sched, 'state_in_first_order', True):             # the second look of a second-order step
+    if not getattr(sched, 'state_in_first_order', True):   # the second look of a step
         between = getattr(sched, 'sigmas_interpol', None)
         middle = getattr(sched, 'mid_point_sigma', None)
         sigma = float(middle if middle is not None else sigma if between is None else between[index])
@@ -274,7 +277,7 @@ def _from_timestep(self:SampleClock, t):
     abar = self.abar[low] + (self.abar[high]-self.abar[low])*(t-low)
     return level_of(prediction_kind(self.scheduler), abar**.5, (1-abar)**.5, self.negated)
 
-# %% ../nbs/07_pipelines.ipynb #203afbce
+# %% ../nbs/07_pipelines.ipynb #766165fd
 @dataclass
 class Caller:
     "The pipeline whose code is running"
@@ -299,7 +302,7 @@ def calling() -> Caller|None: # None: no pipeline, but somebody's own loop
     cfg = getattr(pipe, 'do_classifier_free_guidance', found.get('do_classifier_free_guidance'))
     return Caller(pipe, tuple(latents.shape) if isinstance(latents, torch.Tensor) else None, cfg)
 
-# %% ../nbs/07_pipelines.ipynb #87067f59
+# %% ../nbs/07_pipelines.ipynb #0a0ce22a
 layouts = { # pipeline: copies of its latents in one batch; others: ('uncond', 'cond')
     'DiTPipeline': ('cond', 'uncond'),
     'LuminaPipeline': ('cond', 'uncond'),
@@ -316,9 +319,10 @@ def layout_of(
     if getattr(pipe, 'do_perturbed_attention_guidance', False):
         return ('uncond',)*bool(cfg) + ('cond', 'perturbed')
     if not cfg or getattr(pipe, 'guider', None) is not None: return ('cond',)
-    return next((layouts[c.__name__] for c in type(pipe).__mro__ if c.__name__ in layouts), ('uncond', 'cond'))
+    names = [c.__name__ for c in type(pipe).__mro__]
+    return next((layouts[n] for n in names if n in layouts), ('uncond', 'cond'))
 
-# %% ../nbs/07_pipelines.ipynb #f5bc4f9b
+# %% ../nbs/07_pipelines.ipynb #3b9c7640
 class Batch:
     "How the samples of a batch are laid out: `parts` copies of the same latents, one after another"
     def __init__(self, total:int, parts=('cond',)):
@@ -336,7 +340,7 @@ class Batch:
         "Some rows of every tensor in nested `x` that has a row for each sample"
         return map_tensors(x, lambda v: v[rows] if v.ndim and len(v) == self.total else v)
 
-# %% ../nbs/07_pipelines.ipynb #dd990c39
+# %% ../nbs/07_pipelines.ipynb #3cde298f
 def find_batch(
     x, # Latents as the denoiser gets them, (samples, …)
     caller:Caller|None, # Who is drawing
@@ -358,24 +362,29 @@ def find_batch(
     raise ValueError(f"{kind} sends each latent {copies} times, expected {' '.join(parts)}: "
                      "say which copy is which, as in guide(..., batch=('uncond', 'cond'))")
 
-# %% ../nbs/07_pipelines.ipynb #cc6bed35
+# %% ../nbs/07_pipelines.ipynb #defe43a0
 def _are_copies(x, k):
     "Do the samples come `k` times? (Of an inpainting model's channels, those of the latents.)"
     if len(x) % k or len(x) < k: return False
     first, *others = x.chunk(k)
     return all(torch.equal(first, v) for v in others)
 
+def is_same(text, empty):
+    "Is a text the empty one? (samples, tokens, width), and one of them"
+    if text.shape[1:] != empty.shape[1:]: return False
+    return torch.allclose(text, empty.to(text).expand_as(text), atol=1e-4)
+
 def _by_text(x, text, empty):
     "The layout of a batch in somebody's own loop"
     if not _are_copies(x, 2): return Batch(len(x))
     halves = [] if text is None or empty is None else text.chunk(2)
-    is_empty = [v.shape[1:] == empty.shape[1:] and torch.allclose(v, empty.to(v), atol=1e-4) for v in halves]
+    is_empty = [is_same(v, empty) for v in halves]
     if is_empty == [True, False]: return Batch(len(x), ('uncond', 'cond'))
     if is_empty == [False, True]: return Batch(len(x), ('cond', 'uncond'))
-    raise ValueError("The latents come twice, and which half has the prompt cannot be told from the texts: "
-                     "say it, as in guide(..., batch=('uncond', 'cond')), or batch=('cond',) for all")
+    raise ValueError("The latents come twice, and which half has the prompt cannot be told from the "
+                     "texts: say it, as in guide(..., batch=('uncond', 'cond')), or batch=('cond',) for all")
 
-# %% ../nbs/07_pipelines.ipynb #ad32a3af
+# %% ../nbs/07_pipelines.ipynb #f0b36a3e
 frames_first = 'CogVideoX', 'ConsisID', 'UNetSpatioTemporal'   # (n, frames, channels, height, width)
 
 def channel_dim(
@@ -397,13 +406,14 @@ def split_latents(network, x):
     c = min(x.shape[d], config.get('out_channels') or config.get('in_channels') or x.shape[d])
     return x.narrow(d, 0, c), x.narrow(d, c, x.shape[d]-c)
 
-# %% ../nbs/07_pipelines.ipynb #8ea0565a
+# %% ../nbs/07_pipelines.ipynb #4f9f1a43
 def denoisers_of(pipe) -> list:
     "All denoisers of a pipeline: its UNet or transformer, and a second one if it has two"
     first, second = denoiser_of(pipe), getattr(pipe, 'transformer_2', None)
     return [first] if second is None or second is first else [first, second]
 
-negated = 'Lumina', 'ZImage', 'HiDream', 'NucleusMoE', 'Ideogram4'   # networks that predict minus what the scheduler gets
+# Networks that predict minus what the scheduler gets
+negated = 'Lumina', 'ZImage', 'HiDream', 'NucleusMoE', 'Ideogram4'
 
 def is_negated(network) -> bool:
     "Does the pipeline turn the sign of what this network predicts?"
@@ -414,9 +424,10 @@ def input_names(network) -> list:
     core = core_of(network)
     names = list(inspect.signature(type(core).forward).parameters)[1:]
     if 'timestep' in names: return names
-    raise TypeError(f"{type(core).__name__}.forward takes {', '.join(names)}; expected latents and a timestep")
+    takes = f"{type(core).__name__}.forward takes {', '.join(names)}"
+    raise TypeError(f"{takes}; expected latents and a timestep")
 
-# %% ../nbs/07_pipelines.ipynb #d55096c9
+# %% ../nbs/07_pipelines.ipynb #d319d43b
 opened = ContextVar('midu_opened', default=())   # blocks that are open in this thread or asyncio task
 
 class Patch:
@@ -425,7 +436,7 @@ class Patch:
     def __init__(self, denoiser):
         self.denoiser, self.core, self.count = denoiser, core_of(denoiser), 0
         self.names, self.compiled = input_names(denoiser), '_orig_mod' in denoiser._modules
-        self.stored = any(p.dtype.itemsize == 1 for p in self.core.parameters())   # in 8 bits, cast for each layer
+        self.stored = any(p.dtype.itemsize == 1 for p in self.core.parameters())   # in 8 bits
 
     @classmethod
     def on(cls, denoiser):
@@ -442,7 +453,7 @@ class Patch:
             self.count -= 1
             if not self.count: self.uninstall()
 
-# %% ../nbs/07_pipelines.ipynb #3166a0a5
+# %% ../nbs/07_pipelines.ipynb #8ae12bd3
 @patch
 def install(self:Patch):
     d = vars(self.denoiser)
@@ -453,8 +464,8 @@ def install(self:Patch):
     if getattr(self.denoiser, '_compiled_call_impl', None):
         self.call = torch.compiler.disable(lambda *args, **kwargs: self(*args, **kwargs))
     self.eager = self.core.forward if self.compiled else self.forward
-    weights = [p for p in self.core.parameters() if p.requires_grad]    # their gradients would cost memory
-    self.frozen = [weakref.ref(p.requires_grad_(False)) for p in weights]
+    self.frozen = {n for n, p in self.core.named_parameters() if p.requires_grad}
+    self.weights(False)                                                 # their gradients would cost memory
     d[key], d['_midu'] = self.call, self
 
 @patch
@@ -465,12 +476,17 @@ def uninstall(self:Patch):
         if self.before is not None or key == '_old_forward':
             d[key] = self.before or MethodType(type(self.core).forward, self.core)
         else: del d[key]
-    for ref in self.frozen:
-        if (p := ref()) is not None: p.requires_grad_(True)
+    self.weights(True)
     d.pop('_midu', None)
     self.call = self.forward = self.eager = self.before = None          # nothing refers back to the denoiser
 
-# %% ../nbs/07_pipelines.ipynb #928ab332
+@patch
+def weights(self:Patch, grad):
+    "Give the weights gradients, or take them away; by name, for offloading replaces the tensors"
+    for n, p in self.core.named_parameters():
+        if n in self.frozen: p.requires_grad_(grad)
+
+# %% ../nbs/07_pipelines.ipynb #dea6c9c4
 @patch
 def __call__(self:Patch, *args, **kwargs):
     blocks = [b for b in opened.get() if self.denoiser in b.patches]
@@ -478,7 +494,8 @@ def __call__(self:Patch, *args, **kwargs):
     inputs, kind = dict(zip(self.names, args), **kwargs), type(self.core).__name__
     for k in (self.names[0], 'timestep'):
         if not isinstance(inputs.get(k), (torch.Tensor, int, float)):
-            raise TypeError(f"{kind}.forward got {type(inputs.get(k)).__name__} as {k}, expected a tensor")
+            found = type(inputs.get(k)).__name__
+            raise TypeError(f"{kind}.forward got {found} as {k}, expected a tensor")
     try:
         if not torch.is_inference_mode_enabled(): return blocks[0].answer(self, blocks, inputs)
         with torch.inference_mode(False), torch.no_grad():
@@ -491,7 +508,7 @@ def __call__(self:Patch, *args, **kwargs):
 def __reduce_ex__(self:Patch, protocol):
     raise RuntimeError("The denoiser is being guided: copy or save it after the block")
 
-# %% ../nbs/07_pipelines.ipynb #471a5d7f
+# %% ../nbs/07_pipelines.ipynb #173ba91c
 class Block:
     "A `with` block in which calls of a pipeline's denoisers are answered by `answer`"
     once = False # Closed again after one call?
@@ -499,7 +516,8 @@ class Block:
 
     def open(self, denoisers):
         "Begin to answer for these denoisers, in this thread or task"
-        if self.patches: raise RuntimeError(f"This {type(self).__name__} is open already; make one for each block")
+        if self.patches:
+            raise RuntimeError(f"This {type(self).__name__} is open already; make one for each block")
         self.patches = {d: Patch.on(d) for d in denoisers}
         opened.set(opened.get() + (self,))
 
@@ -510,10 +528,10 @@ class Block:
         self.patches = {}
 
     def answer(self, patch, blocks, inputs):
-        "The output of a call with these inputs, by name; `blocks` are all that are open, outermost first"
+        "The output of a call with these inputs; `blocks` are all that are open, outermost first"
         return patch.forward(**inputs)
 
-# %% ../nbs/07_pipelines.ipynb #1c4e3314
+# %% ../nbs/07_pipelines.ipynb #5ca67a46
 @dataclass(eq=False)
 class Call:
     "One call of a denoiser"
@@ -533,12 +551,16 @@ class Call:
         "Its inputs, of the part with the prompt"
         return self.batch.take(self.batch.cond, self.inputs)
 
-# %% ../nbs/07_pipelines.ipynb #dc340b71
+# %% ../nbs/07_pipelines.ipynb #386573f0
 class Drawing:
     "What is known of a drawing from one call to the next"
-    def __init__(self, scheduler, is_negated): self.clock, self.last = SampleClock(scheduler, is_negated), None
+    def __init__(self, scheduler, is_negated):
+        self.clock, self.last = SampleClock(scheduler, is_negated), None
 
-    def begin(self, number): self.number, self.layouts, self.last, self.empty, self.plan = number, {}, None, None, None
+    def begin(self, number):
+        "A new drawing"
+        self.number, self.layouts = number, {}
+        self.last = self.empty = self.plan = None
 
     def layout(self, patch, inputs, caller, pipe, told):
         "The batch, the dimension of the channels, how many of them are latents"
@@ -548,14 +570,14 @@ class Drawing:
         return find_batch(latents, caller, told, text, self.empty), dim, latents.shape[dim]
 
 def _empty_text(pipe):
-    "What cross-attention reads for the empty prompt, if the pipeline has one CLIP text encoder; else None"
+    "What cross-attention reads for the empty prompt; None without a single CLIP text encoder"
     encoders = [getattr(pipe, f'text_encoder{k}', None) for k in ('', '_2', '_3')]
     if encoders[0] is None or any(e is not None for e in encoders[1:]): return None
     try:
         with torch.no_grad(): return encode_text(pipe, '')
     except (TypeError, ValueError, AttributeError): return None
 
-# %% ../nbs/07_pipelines.ipynb #2a397d1e
+# %% ../nbs/07_pipelines.ipynb #46ddaf64
 def understand(
     patch:Patch, inputs:dict, # Who is called, and with what
     drawings:dict, # What is known so far: {scheduler: Drawing}; goes on to be filled
@@ -565,13 +587,15 @@ def understand(
     "What a call is"
     caller = calling()
     pipe = caller.pipe if caller else pipe
-    if pipe.scheduler not in drawings: drawings[pipe.scheduler] = Drawing(pipe.scheduler, is_negated(patch.core))
-    it, x = drawings[pipe.scheduler], inputs[patch.names[0]]
+    sched, x = pipe.scheduler, inputs[patch.names[0]]
+    if sched not in drawings: drawings[sched] = Drawing(sched, is_negated(patch.core))
+    it = drawings[sched]
     step = it.clock(inputs['timestep'], getattr(pipe, '_num_timesteps', None) if caller else None)
     if step.new: it.begin(drawings.setdefault('n', 0)); drawings['n'] += 1
     if len(x) not in it.layouts: it.layouts[len(x)] = it.layout(patch, inputs, caller, pipe, told)
     batch, dim, channels = it.layouts[len(x)]
-    call = Call(patch, inputs, step, it.number, batch, dim, channels, x, x[batch.cond].narrow(dim, 0, channels))
+    latents = x[batch.cond].narrow(dim, 0, channels)
+    call = Call(patch, inputs, step, it.number, batch, dim, channels, x, latents)
     last, it.last = it.last, call
     if last is not None and last.step.index == step.index: _again(last, call, it.empty)
     return it, call
@@ -583,14 +607,15 @@ def _again(last, call, empty):
     call.delta, call.moves = last.delta, last.moves
     texts = [c.inputs.get('encoder_hidden_states') for c in (last, call)]
     if call.step.i or empty is None or texts[0] is None: return
-    first, second = [torch.allclose(t, empty.to(t).expand_as(t), atol=1e-4) for t in texts]
-    if first and not second:
-        raise ValueError("Of two calls on the same latents, the one without the prompt came first: call the "
-                         "denoiser with the prompt first, or with both in one batch")
+    if [is_same(t, empty) for t in texts] == [True, False]:
+        raise ValueError("Of two calls on the same latents, the one without the prompt came first: "
+                         "call the denoiser with the prompt first, or with both in one batch")
 
-# %% ../nbs/07_pipelines.ipynb #1593dc90
-class _Begun(BaseException): "Ends a drawing at its first call of the denoiser"
+# %% ../nbs/07_pipelines.ipynb #48d16eab
+class _Begun(BaseException):
+    "Ends a drawing at its first call of the denoiser"
 
+# %% ../nbs/07_pipelines.ipynb #18f0876a
 class Conditioned:
     "A pipeline's denoiser with all that the pipeline gives it for some captions: text, sizes, places"
     shared = 'img_ids', 'txt_ids'   # a row for each token, the same for all pictures
@@ -607,57 +632,66 @@ class Conditioned:
         draft = copy(pipe); draft.scheduler = deepcopy(pipe.scheduler)
         draft.set_progress_bar_config(disable=True)
         self.given = self._first_call(draft, captions, names, call)
-        self.name = names[0]                                       # of the latents: sample, hidden_states
+        self.name = names[0]                                # of the latents: sample, hidden_states
         self.like, t = self.given.pop(self.name), self.given.pop('timestep')
         self.say = self._convention(draft.scheduler, t)
-        self.pack = getattr(pipe, '_pack_latents', None) if self.like.ndim == 3 else None   # Flux: tokens
+        self.pack = getattr(pipe, '_pack_latents', None) if self.like.ndim == 3 else None
 
-# %% ../nbs/07_pipelines.ipynb #f39d6cb2
+# %% ../nbs/07_pipelines.ipynb #4937b3ce
 @patch
 def _first_call(self:Conditioned, draft, captions, names, call):
     "The denoiser's inputs at its first call, by name"
     given, core = {}, core_of(self.denoiser)
-    if not core.config.get('guidance_embeds'): call = dict(call, guidance_scale=1.)   # else the network is told it
+    told = core.config.get('guidance_embeds')               # is the network told the guidance?
+    if not told: call = dict(call, guidance_scale=1.)
     def stop(module, args, kwargs):
         given.update(zip(names, args), **kwargs)
         raise _Begun
     handle = self.denoiser.register_forward_pre_hook(stop, with_kwargs=True)
-    try: draft(captions, **dict(call, num_inference_steps=2, generator=torch.Generator().manual_seed(0)))
+    call = dict(call, num_inference_steps=2, generator=torch.Generator().manual_seed(0))
+    try: draft(captions, **call)
     except _Begun: return given
     finally: handle.remove()
     raise RuntimeError(f"{type(draft).__name__} drew without calling its {type(core).__name__}")
 
+# %% ../nbs/07_pipelines.ipynb #5ef9695c
 @patch
 def _convention(self:Conditioned, scheduler, t):
     "How this pipeline tells its network a time"
-    n, given = scheduler.config.get('num_train_timesteps', 1000), float(torch.as_tensor(t).flatten()[0])
-    name = next(iter(on_schedule(given, [float(scheduler.timesteps[0])], n)), None)
-    if name is None: raise ValueError(f"{type(self.denoiser).__name__} is told {given:g} at timestep {float(scheduler.timesteps[0]):g}; neither {', nor '.join(conventions)}")
+    n, first = scheduler.config.get('num_train_timesteps', 1000), float(scheduler.timesteps[0])
+    given = float(torch.as_tensor(t).flatten()[0])
+    name = next(iter(on_schedule(given, [first], n)), None)
+    if name is None:
+        raise ValueError(f"{type(self.denoiser).__name__} is told {given:g} at timestep {first:g}; "
+                         f"neither {', nor '.join(conventions)}")
     return lambda t: t if name == 'as it is' else conventions[name](t.float(), n)
 
-# %% ../nbs/07_pipelines.ipynb #80d7c5d7
+# %% ../nbs/07_pipelines.ipynb #252e06c9
 @patch
 def fit(self:Conditioned, latents):
     "Latents (n, c, h, w) in the form, dtype and place that the denoiser wants"
     x = self.pack(latents, *latents.shape) if self.pack else latents
     if x.shape[1:] == self.like.shape[1:]: return x.to(self.like)
-    raise ValueError(f"Latents of {tuple(x.shape[1:])}, the pipeline gives its denoiser {tuple(self.like.shape[1:])}")
+    raise ValueError(f"Latents of {tuple(x.shape[1:])}, the pipeline gives its denoiser "
+                     f"{tuple(self.like.shape[1:])}")
 
 @patch
 def __call__(self:Conditioned, x, t, rows):
-    "The denoiser's output for latents that `fit` gave, at timesteps (m,), with the captions `rows`, (m,)"
+    "The output for latents that `fit` gave, at timesteps (m,), with the captions `rows`, (m,)"
     def each(v): return v[rows.to(v.device)] if v.ndim and len(v) == self.n else v
     given = {k: v if k in self.shared else map_tensors(v, each) for k, v in self.given.items()}
     t = self.say(t.to(x.device))
-    return self.denoiser(**{self.name: x, 'timestep': t if t.dtype == torch.long else t.to(x.dtype)}, **given)
+    if t.is_floating_point(): t = t.to(x.dtype)
+    return self.denoiser(**{self.name: x, 'timestep': t}, **given)
 
-# %% ../nbs/07_pipelines.ipynb #32a125e3
+# %% ../nbs/07_pipelines.ipynb #498f517d
 def _unit(vae, like):
     "Mean and size of what an autoencoder gives"
     c, ones = vae.config, [1]*(like.ndim-2)
     mean, std = c.get('shift_factor') or 0., 1.
     if c.get('latents_mean') is not None and c.get('latents_std') is not None:
-        mean, std = [torch.tensor(c[k]).reshape(1, -1, *ones).to(like) for k in ('latents_mean', 'latents_std')]
+        mean, std = [torch.tensor(c[k]) for k in ('latents_mean', 'latents_std')]
+        mean, std = [v.reshape(1, -1, *ones).to(like) for v in (mean, std)]
     return mean, std/(c.get('scaling_factor') or 1.)
 
 def to_unit(vae, z):
@@ -670,13 +704,14 @@ def from_unit(vae, z):
     mean, size = _unit(vae, z)
     return z*size + mean
 
+# %% ../nbs/07_pipelines.ipynb #893638d0
 def _device(module): return next(module.parameters()).device
 
 def _batch(h, w, bs, most=2**20):
     "Pictures at a time: `bs`, or as many as have a million pixels together"
     return bs or max(1, most//(h*w))
 
-# %% ../nbs/07_pipelines.ipynb #48fdaaae
+# %% ../nbs/07_pipelines.ipynb #2b6cf236
 @torch.no_grad()
 def encode_latents(
     vae, # An autoencoder of diffusers: AutoencoderKL, AutoencoderTiny, AutoencoderDC …
@@ -691,7 +726,7 @@ def encode_latents(
         found.append(to_unit(vae, out[0] if dist is None else dist.mean))
     return torch.cat(found)
 
-# %% ../nbs/07_pipelines.ipynb #5bc6119c
+# %% ../nbs/07_pipelines.ipynb #1f34ca98
 @torch.no_grad()
 def decode_latents(
     vae, # As above

@@ -35,7 +35,7 @@ class steer(guide):
             fn = partial(self._move, o, o.scale if on else 0., call, told, threading.get_ident())
             hooks.append(Hook(self.layers[call.patch.denoiser][o.names[0]], fn))
 
-# %% ../nbs/12_steering.ipynb #719d004b
+# %% ../nbs/12_steering.ipynb #41c939b5
 @patch
 def _move(self:steer, o, scale, call, told, thread, hook, module, inp, out):
     "The hook: a layer's output, moved; all copies of a picture alike"
@@ -53,7 +53,8 @@ def _change(self:steer, o, a, scale, call, told):
     "What is added to an activation (n, …), or None; with a row for the history"
     leaf, step = a.detach().float().requires_grad_(), call.step
     score, loss = o({o.names[0]: leaf}, told)
-    if not loss.requires_grad: raise ValueError("The loss has no gradient: does its head detach, or run under no_grad?")
+    if not loss.requires_grad:
+        raise ValueError("The loss has no gradient: does its head detach, or run under no_grad?")
     grad, = torch.autograd.grad(loss.sum(), leaf)
     scale = _now(scale, step, loss)
     if isinstance(scale, torch.Tensor): scale = scale.view(-1, *[1]*(a.ndim-1))
@@ -65,7 +66,7 @@ def _change(self:steer, o, a, scale, call, told):
     self._rows.append((call.run, step.i, step.timestep, table))
     return torch.where(finite, change, 0.)
 
-# %% ../nbs/12_steering.ipynb #45b2032b
+# %% ../nbs/12_steering.ipynb #01b86338
 class Directions(nn.Module):
     "A linear head for each band of noise levels: the score is the mean activation's part along a fixed direction"
     needs_timestep = True
@@ -76,7 +77,7 @@ class Directions(nn.Module):
     ):
         super().__init__()
         if len(vectors) != len(edges)-1:
-            raise ValueError(f"{len(vectors)} directions and {len(edges)} edges; expected one edge more than directions")
+            raise ValueError(f"{len(vectors)} directions and {len(edges)} edges; expected one edge more")
         self.layer = layer
         self.register_buffer('vectors', vectors/vectors.norm(dim=1, keepdim=True))
         self.register_buffer('edges', torch.as_tensor(edges[1:-1]))
@@ -103,7 +104,7 @@ def agop_direction(grads):
     v = torch.linalg.eigh(grads.T@grads/len(grads))[1][:, -1]
     return v*(v@grads.mean(0)).sign()
 
-# %% ../nbs/12_steering.ipynb #20f720cc
+# %% ../nbs/12_steering.ipynb #eb71583a
 def fit_directions(
     store, # A `FeatureStore`
     kind:str='means', # 'means', 'probe' or 'agop'
@@ -111,19 +112,24 @@ def fit_directions(
     scorer=None # For 'agop': whose gradients
 ) -> Directions:
     "Directions of growing rating at the store's layer, one for each band of noise levels"
-    if kind not in ('means', 'probe', 'agop'): raise ValueError(f"kind is {kind!r}; expected 'means', 'probe' or 'agop'")
-    if kind == 'agop' and scorer is None: raise ValueError("kind='agop' needs the scorer whose gradients are averaged")
+    if kind not in ('means', 'probe', 'agop'):
+        raise ValueError(f"kind is {kind!r}; expected 'means', 'probe' or 'agop'")
+    if kind == 'agop' and scorer is None:
+        raise ValueError("kind='agop' needs the scorer whose gradients are averaged")
     dims, found = (2, 3) if len(store.in_shape) == 3 else (1,), []
     for lo, hi in zip(edges, edges[1:]):
         part = store.only((store.timestep >= lo) & (store.timestep < hi))
-        if len(part) < 8: raise ValueError(f"{len(part)} activations at timesteps {lo}–{hi}; expected at least 8")
+        if len(part) < 8:
+            raise ValueError(f"{len(part)} activations at timesteps {lo}–{hi}; expected at least 8")
         found.append(_direction(part, kind, dims, scorer))
     return Directions(torch.stack(found), list(edges), store.layer)
 
+# %% ../nbs/12_steering.ipynb #531b3984
 def _direction(part, kind, dims, scorer):
     "The direction of one band; a batch at a time, since a store may be larger than memory"
     batches = (part[list(range(i, min(i+128, len(part))))][0].float() for i in range(0, len(part), 128))
-    if kind == 'agop': return agop_direction(torch.cat([_gradients(scorer, b).mean(dims) for b in batches]))
+    if kind == 'agop':
+        return agop_direction(torch.cat([_gradients(scorer, b).mean(dims) for b in batches]))
     x = torch.cat([b.mean(dims) for b in batches])
     return (mean_direction if kind == 'means' else probe_direction)(x, part.rating.float())
 
