@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['rules', 'defaults', 'gradient_in_forward', 'norm', 'raw', 'share', 'at_most', 'as_rule', 'Objective', 'recommended',
-           'settled', 'guide', 'followed', 'planned', 'asked', 'splits', 'follow', 'losses_of', 'change_of',
-           'predicted', 'added', 'joined']
+           'settled', 'guide', 'followed', 'planned', 'asked', 'splits', 'follow', 'losses_of', 'change_of']
 
-# %% ../nbs/11_guidance.ipynb #17ac79fd
+# %% ../nbs/11_guidance.ipynb #8286777b
 import dataclasses, math, threading, warnings, weakref
 from contextlib import nullcontext
 from copy import deepcopy
@@ -16,8 +15,9 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from fastcore.basics import patch
-from .hooks import Hooks, find_module, first_tensor, map_tensors, pick
-from .pipelines import Block, core_of, denoisers_of, input_names, opened, understand
+from .hooks import Hooks, find_module, map_tensors, pick
+from .pipelines import Block, core_of, denoisers_of, input_names, looks_across
+from .pipelines import prediction_of, understand
 
 # %% ../nbs/11_guidance.ipynb #78d32422
 def _each(v, like):
@@ -54,7 +54,7 @@ def _pull(acts, losses, leaf):
         found += back(ways, leaf, grads, retain_graph=i < len(totals)-1)
     return found
 
-# %% ../nbs/11_guidance.ipynb #54ab8bfb
+# %% ../nbs/11_guidance.ipynb #e20f4ca4
 def gradient_in_forward(
     forward, # The denoiser's forward
     reads, # {name: what}: a module; None: the latents; a function of (latents, output), after the pass
@@ -73,12 +73,11 @@ def gradient_in_forward(
         torch.set_grad_enabled(False)
         return out.detach() if isinstance(out, torch.Tensor) else map_tensors(out, torch.Tensor.detach)
     after = {k: v for k, v in reads.items() if v is not None and not isinstance(v, nn.Module)}
+    layers = {k: v for k, v in reads.items() if isinstance(v, nn.Module)}
     try:
-        for k, v in reads.items():
-            if isinstance(v, nn.Module): handles.append(v.register_forward_hook(partial(look, k)))
+        for k, v in layers.items(): handles.append(v.register_forward_hook(partial(look, k)))
         with torch.enable_grad():
-            for k, v in reads.items():
-                if v is None: look(k, None, None, leaf)
+            for k in reads.keys()-layers.keys()-after.keys(): look(k, None, None, leaf)
             out = forward(leaf, *args, **kwargs)
             for k, v in after.items(): look(k, None, None, v(leaf, out))
     finally:
@@ -123,7 +122,7 @@ def as_rule(rule):
     name = getattr(rule, '__name__', rule)
     raise ValueError(f"rule is {name!r}; expected {', '.join(rules)}, share(.1), at_most(.1) or a function")
 
-# %% ../nbs/11_guidance.ipynb #42cc5daa
+# %% ../nbs/11_guidance.ipynb #9ab75f65
 @dataclasses.dataclass(eq=False)
 class Objective:
     "Something to go down while sampling: `loss(head(…))` of what the denoiser computes"
@@ -138,16 +137,17 @@ class Objective:
 
     def __post_init__(self):
         self.reads = self.reads or getattr(self.head, 'layer', None)
-        if not callable(getattr(self.head, 'score', self.head)):
-            raise TypeError(f"An objective needs a scorer or another callable, got {self.head!r}")
-        kind = type(self.head).__name__
-        if not self.reads: raise ValueError(f"{kind} does not say which layer it reads: give Objective(..., reads='mid_block')")
         self._prepare()
 
-# %% ../nbs/11_guidance.ipynb #661d444d
+# %% ../nbs/11_guidance.ipynb #dc4f741b
 @patch
 def _prepare(self:Objective):
-    "What is the same at every call"
+    "Refuse what cannot be one; and what is the same at every call"
+    kind = type(self.head).__name__
+    if not callable(getattr(self.head, 'score', self.head)):
+        raise TypeError(f"An objective needs a scorer or another callable, got {self.head!r}")
+    if not self.reads:
+        raise ValueError(f"{kind} does not say which layer it reads: give Objective(..., reads='mid_block')")
     self.names = (self.reads,) if isinstance(self.reads, str) else tuple(self.reads)
     def like(): return next(self.head.parameters(), None) if isinstance(self.head, nn.Module) else None
     if like() is not None and like().is_inference(): self.head = _normal(self.head)
@@ -343,7 +343,7 @@ def _with_parameters(cls):
 
 _with_parameters(guide);
 
-# %% ../nbs/11_guidance.ipynb #6965e848
+# %% ../nbs/11_guidance.ipynb #4ccae71a
 @patch
 def open(self:guide, denoisers):
     "Begin to guide these denoisers, in this thread or task"
@@ -362,6 +362,7 @@ def __exit__(self:guide, kind, *exc):
     self.drawings, self.layers = {}, {}
     if kind is None: self._report()
 
+# %% ../nbs/11_guidance.ipynb #dc7ffd79
 @patch
 def _report(self:guide):
     "Say aloud what one would not see"
@@ -380,7 +381,7 @@ def _report(self:guide):
         warnings.warn(f"Guidance changed the noise by up to {top:.1f} times its own norm: pictures may break; "
                       "try a smaller scale, or rule=at_most(.3)")
 
-# %% ../nbs/11_guidance.ipynb #dbc71008
+# %% ../nbs/11_guidance.ipynb #0b5d4eda
 @patch
 def __del__(self:guide):
     if not self.__dict__.get('used', True):
@@ -399,7 +400,7 @@ def _set_scale(self, value):
 
 guide.scale = guide.scale.setter(_set_scale)
 
-# %% ../nbs/11_guidance.ipynb #5bb91d29
+# %% ../nbs/11_guidance.ipynb #2a4fac53
 @patch
 def answer(self:guide, patch, guides, inputs):
     "A call while blocks are open: guided, or not, or with what the call before has found"
@@ -423,9 +424,9 @@ def followed(forward, guides, drawing, call):
         if not groups: return forward(**call.inputs)
         out, call.delta = follow(call, groups, apart=plan[2])
     else: out = forward(**call.inputs)
-    return out if call.delta is None else added(out, call)
+    return out if call.delta is None else call.add(out)
 
-# %% ../nbs/11_guidance.ipynb #0e9050a9
+# %% ../nbs/11_guidance.ipynb #6b3f2528
 def planned(guides, clock, call):
     "For each step [(rule, [(guide, objective, scale), …])]; and does the other half run apart?"
     steps, order = [], getattr(clock.scheduler, 'order', 1)
@@ -439,6 +440,7 @@ def planned(guides, clock, call):
         steps.append(list(groups.values()))
     return steps, splits(guides, call)
 
+# %% ../nbs/11_guidance.ipynb #d120aebe
 def asked(guides, groups):
     "At the first call all objectives are asked, the others at scale 0: does every head fit its layer?"
     there = {id(o) for _, group in groups for _, o, _ in group}
@@ -446,22 +448,17 @@ def asked(guides, groups):
     for g in guides: g.checked = True
     return groups + [(o.rule, [(g, o, 0.)]) for g, o in new if id(o) not in there]
 
-# %% ../nbs/11_guidance.ipynb #5432f3b9
+# %% ../nbs/11_guidance.ipynb #4bc63969
 def splits(guides, call):
     "Does the half without the prompt run apart? The least work; but a small network is faster whole"
     if len(call.batch.parts) != 2 or any(g.moves for g in guides): return False
     if any(o.is_each for g in guides for o in g.plan): return False      # some unguided, bit for bit
-    if any(map(_looks_across, getattr(call.patch.core, 'attn_processors', {}).values())): return False
+    if looks_across(call.patch.core): return False
     said = next((g.split for g in guides if g.split is not None), None)
     places = call.latents.numel()//call.channels
     return places >= 4096 or call.patch.compiled if said is None else said
 
-def _looks_across(processor):
-    "Does an attention processor look across the samples of a batch, so that it must be whole?"
-    kind = type(processor)
-    return not kind.__module__.startswith('diffusers.models') or 'PAG' in kind.__name__
-
-# %% ../nbs/11_guidance.ipynb #8a3e7b50
+# %% ../nbs/11_guidance.ipynb #be2be1a5
 def follow(call, groups, apart):
     "The denoiser's output, and what guidance adds to the prediction of each picture"
     patch, batch, level, c = call.patch, call.batch, call.step.level, call.channels
@@ -470,18 +467,19 @@ def follow(call, groups, apart):
     latents, others = inputs[name].tensor_split([c], call.dim)
     def forward(leaf): return patch.eager(**{**inputs, name: torch.cat([leaf, others], call.dim)})
     def clean(leaf, out):
-        return level.clean(predicted(out).narrow(call.dim, 0, c).float(), leaf.float())
+        return level.clean(prediction_of(out).narrow(call.dim, 0, c).float(), leaf.float())
     asked = [(g, k) for _, group in groups for g, o, _ in group for k in o.names]
     reads = {k: g.layers[patch.denoiser].get(k) for g, k in asked}       # None: the latents
     if 'x0' in reads: reads['x0'] = clean
     losses = partial(losses_of, groups, call, rows, seen := [])
     keep = saved_tensors_hooks(torch.Tensor.detach, lambda v: v) if patch.stored else nullcontext()
     with keep: out, grads = gradient_in_forward(forward, reads, losses, latents)
-    noise = level.noise(predicted(out).narrow(call.dim, 0, c).float(), latents.float())[rows]
+    pred = prediction_of(out).narrow(call.dim, 0, c).float()
+    noise = level.noise(pred, latents.float())[rows]
     delta = change_of(seen, [g[rows].float() for g in grads], noise, call)
-    return joined(out, call) if apart else out, delta
+    return call.join(out) if apart else out, delta
 
-# %% ../nbs/11_guidance.ipynb #348de606
+# %% ../nbs/11_guidance.ipynb #558dc874
 def losses_of(groups, call, rows, seen, acts):
     "A loss for each gradient; `seen` gets [(rule, [(guide, scale, score, loss), …])]"
     n, total = call.batch.n, call.batch.n if rows == slice(None) else call.batch.total
@@ -508,7 +506,7 @@ def _now(scale, step, loss):
     if len(value) == len(loss): return value.to(loss.device)
     raise ValueError(f"scale has {len(value)} numbers, the batch has {len(loss)} pictures")
 
-# %% ../nbs/11_guidance.ipynb #f9707d16
+# %% ../nbs/11_guidance.ipynb #cc2ace0c
 def change_of(seen, grads, noise, call):
     "What the objectives change the prediction by, a picture each; and a row for each guide's history"
     change, step = torch.zeros_like(noise), call.step
@@ -526,24 +524,3 @@ def change_of(seen, grads, noise, call):
         table = torch.stack([v.to(noise.device, torch.float32) for v in values])
         g._rows.append((call.run, step.i, step.timestep, table))
     return step.level.change(torch.where(size.isfinite(), change, 0.))
-
-# %% ../nbs/11_guidance.ipynb #0289325e
-def predicted(out):
-    "The tensor of a denoiser's output that is its prediction"
-    if isinstance(out, torch.Tensor): return out
-    return out[0] if isinstance(out, tuple) else first_tensor(out)
-
-def added(out, call):
-    "An output with `delta` added to its prediction; what it predicts beside (a learnt variance) stays"
-    first, dim, c = predicted(out), call.dim, call.channels
-    delta = torch.cat([call.delta.to(first.dtype)]*len(call.batch.parts))
-    new = torch.cat([first.narrow(dim, 0, c)+delta, first.narrow(dim, c, first.shape[dim]-c)], dim)
-    if type(out) is tuple: return (new, *out[1:])
-    return map_tensors(out, lambda v: new if v is first else v)
-
-def joined(out, call):
-    "The output for a whole batch, of which the part with the prompt has run"
-    i, rest = call.batch.parts.index('cond'), []
-    other = call.batch.take(call.batch.rows(call.batch.parts[1-i]), call.inputs)
-    map_tensors(call.patch.forward(**other), rest.append)
-    return map_tensors(out, lambda v: torch.cat([rest.pop(0), v] if i else [v, rest.pop(0)]))

@@ -7,9 +7,10 @@ __all__ = ['kinds', 'flow_names', 'refused', 'conventions', 'pipeline_classes', 
            'NoiseLevel', 'level_of', 'prediction_kind', 'noise_level', 'noised', 'from_sigma', 'check_scheduler',
            'on_schedule', 'Step', 'SampleClock', 'Caller', 'calling', 'layout_of', 'Batch', 'find_batch', 'is_same',
            'channel_dim', 'core_of', 'split_latents', 'denoisers_of', 'is_negated', 'input_names', 'Patch', 'Block',
-           'Call', 'Drawing', 'understand', 'Conditioned', 'to_unit', 'from_unit', 'encode_latents', 'decode_latents']
+           'Call', 'prediction_of', 'looks_across', 'Drawing', 'understand', 'Conditioned', 'to_unit', 'from_unit',
+           'encode_latents', 'decode_latents']
 
-# %% ../nbs/07_pipelines.ipynb #7adf8b09
+# %% ../nbs/07_pipelines.ipynb #b1cf1acc
 import inspect, sys, threading
 from contextvars import ContextVar
 from copy import copy, deepcopy
@@ -19,7 +20,7 @@ from types import MethodType
 import torch
 from torch import nn
 from fastcore.basics import patch
-from .hooks import denoiser_of, map_tensors
+from .hooks import denoiser_of, first_tensor, map_tensors
 from .world import as_pixels, encode_text
 
 # %% ../nbs/07_pipelines.ipynb #f1ea7fd6
@@ -453,7 +454,7 @@ class Patch:
             self.count -= 1
             if not self.count: self.uninstall()
 
-# %% ../nbs/07_pipelines.ipynb #8ae12bd3
+# %% ../nbs/07_pipelines.ipynb #d7c58027
 @patch
 def install(self:Patch):
     d = vars(self.denoiser)
@@ -480,13 +481,14 @@ def uninstall(self:Patch):
     d.pop('_midu', None)
     self.call = self.forward = self.eager = self.before = None          # nothing refers back to the denoiser
 
+# %% ../nbs/07_pipelines.ipynb #83cd716d
 @patch
 def weights(self:Patch, grad):
     "Give the weights gradients, or take them away; by name, for offloading replaces the tensors"
     for n, p in self.core.named_parameters():
         if n in self.frozen: p.requires_grad_(grad)
 
-# %% ../nbs/07_pipelines.ipynb #dea6c9c4
+# %% ../nbs/07_pipelines.ipynb #c7597c1d
 @patch
 def __call__(self:Patch, *args, **kwargs):
     blocks = [b for b in opened.get() if self.denoiser in b.patches]
@@ -508,7 +510,7 @@ def __call__(self:Patch, *args, **kwargs):
 def __reduce_ex__(self:Patch, protocol):
     raise RuntimeError("The denoiser is being guided: copy or save it after the block")
 
-# %% ../nbs/07_pipelines.ipynb #173ba91c
+# %% ../nbs/07_pipelines.ipynb #cbdb73a3
 class Block:
     "A `with` block in which calls of a pipeline's denoisers are answered by `answer`"
     once = False # Closed again after one call?
@@ -531,7 +533,7 @@ class Block:
         "The output of a call with these inputs; `blocks` are all that are open, outermost first"
         return patch.forward(**inputs)
 
-# %% ../nbs/07_pipelines.ipynb #5ca67a46
+# %% ../nbs/07_pipelines.ipynb #f5621d14
 @dataclass(eq=False)
 class Call:
     "One call of a denoiser"
@@ -551,7 +553,37 @@ class Call:
         "Its inputs, of the part with the prompt"
         return self.batch.take(self.batch.cond, self.inputs)
 
-# %% ../nbs/07_pipelines.ipynb #386573f0
+# %% ../nbs/07_pipelines.ipynb #83574523
+def prediction_of(out):
+    "The tensor of a denoiser's output that is its prediction"
+    if isinstance(out, torch.Tensor): return out
+    return out[0] if isinstance(out, tuple) else first_tensor(out)
+
+@patch
+def add(self:Call, out):
+    "An output with `delta` added to its prediction, for all copies; what is predicted beside it stays"
+    first, c = prediction_of(out), self.channels
+    delta = torch.cat([self.delta.to(first.dtype)]*len(self.batch.parts))
+    pred, other = first.tensor_split([c], self.dim)
+    new = torch.cat([pred+delta, other], self.dim)
+    if type(out) is tuple: return (new, *out[1:])
+    return map_tensors(out, lambda v: new if v is first else v)
+
+@patch
+def join(self:Call, out):
+    "The output for a whole batch of two parts, of which that with the prompt has run"
+    i, rest = self.batch.parts.index('cond'), []
+    other = self.batch.take(self.batch.rows(self.batch.parts[1-i]), self.inputs)
+    map_tensors(self.patch.forward(**other), rest.append)
+    return map_tensors(out, lambda v: torch.cat([rest.pop(0), v] if i else [v, rest.pop(0)]))
+
+# %% ../nbs/07_pipelines.ipynb #8cd1007e
+def looks_across(network) -> bool:
+    "Does an attention processor look across the samples of a batch, so that it must be whole?"
+    kinds = {type(p) for p in getattr(core_of(network), 'attn_processors', {}).values()}
+    return any(not k.__module__.startswith('diffusers.models') or 'PAG' in k.__name__ for k in kinds)
+
+# %% ../nbs/07_pipelines.ipynb #e2e7a9fc
 class Drawing:
     "What is known of a drawing from one call to the next"
     def __init__(self, scheduler, is_negated):
@@ -577,7 +609,7 @@ def _empty_text(pipe):
         with torch.no_grad(): return encode_text(pipe, '')
     except (TypeError, ValueError, AttributeError): return None
 
-# %% ../nbs/07_pipelines.ipynb #46ddaf64
+# %% ../nbs/07_pipelines.ipynb #7f8f58c7
 def understand(
     patch:Patch, inputs:dict, # Who is called, and with what
     drawings:dict, # What is known so far: {scheduler: Drawing}; goes on to be filled
@@ -600,6 +632,7 @@ def understand(
     if last is not None and last.step.index == step.index: _again(last, call, it.empty)
     return it, call
 
+# %% ../nbs/07_pipelines.ipynb #9a0fcab9
 def _again(last, call, empty):
     "If it is a second call on the same latents, it gets what the first has found"
     if last.latents.shape != call.latents.shape: return
@@ -611,11 +644,11 @@ def _again(last, call, empty):
         raise ValueError("Of two calls on the same latents, the one without the prompt came first: "
                          "call the denoiser with the prompt first, or with both in one batch")
 
-# %% ../nbs/07_pipelines.ipynb #48d16eab
+# %% ../nbs/07_pipelines.ipynb #9cef16e0
 class _Begun(BaseException):
     "Ends a drawing at its first call of the denoiser"
 
-# %% ../nbs/07_pipelines.ipynb #18f0876a
+# %% ../nbs/07_pipelines.ipynb #54e11bb6
 class Conditioned:
     "A pipeline's denoiser with all that the pipeline gives it for some captions: text, sizes, places"
     shared = 'img_ids', 'txt_ids'   # a row for each token, the same for all pictures
@@ -637,7 +670,7 @@ class Conditioned:
         self.say = self._convention(draft.scheduler, t)
         self.pack = getattr(pipe, '_pack_latents', None) if self.like.ndim == 3 else None
 
-# %% ../nbs/07_pipelines.ipynb #4937b3ce
+# %% ../nbs/07_pipelines.ipynb #aeb91e35
 @patch
 def _first_call(self:Conditioned, draft, captions, names, call):
     "The denoiser's inputs at its first call, by name"
@@ -654,7 +687,7 @@ def _first_call(self:Conditioned, draft, captions, names, call):
     finally: handle.remove()
     raise RuntimeError(f"{type(draft).__name__} drew without calling its {type(core).__name__}")
 
-# %% ../nbs/07_pipelines.ipynb #5ef9695c
+# %% ../nbs/07_pipelines.ipynb #70baa406
 @patch
 def _convention(self:Conditioned, scheduler, t):
     "How this pipeline tells its network a time"
@@ -666,7 +699,7 @@ def _convention(self:Conditioned, scheduler, t):
                          f"neither {', nor '.join(conventions)}")
     return lambda t: t if name == 'as it is' else conventions[name](t.float(), n)
 
-# %% ../nbs/07_pipelines.ipynb #252e06c9
+# %% ../nbs/07_pipelines.ipynb #99eec39d
 @patch
 def fit(self:Conditioned, latents):
     "Latents (n, c, h, w) in the form, dtype and place that the denoiser wants"
@@ -684,7 +717,7 @@ def __call__(self:Conditioned, x, t, rows):
     if t.is_floating_point(): t = t.to(x.dtype)
     return self.denoiser(**{self.name: x, 'timestep': t}, **given)
 
-# %% ../nbs/07_pipelines.ipynb #498f517d
+# %% ../nbs/07_pipelines.ipynb #d54361f3
 def _unit(vae, like):
     "Mean and size of what an autoencoder gives"
     c, ones = vae.config, [1]*(like.ndim-2)
@@ -704,14 +737,14 @@ def from_unit(vae, z):
     mean, size = _unit(vae, z)
     return z*size + mean
 
-# %% ../nbs/07_pipelines.ipynb #893638d0
+# %% ../nbs/07_pipelines.ipynb #579d9fad
 def _device(module): return next(module.parameters()).device
 
 def _batch(h, w, bs, most=2**20):
     "Pictures at a time: `bs`, or as many as have a million pixels together"
     return bs or max(1, most//(h*w))
 
-# %% ../nbs/07_pipelines.ipynb #2b6cf236
+# %% ../nbs/07_pipelines.ipynb #852a4aed
 @torch.no_grad()
 def encode_latents(
     vae, # An autoencoder of diffusers: AutoencoderKL, AutoencoderTiny, AutoencoderDC …
@@ -726,7 +759,7 @@ def encode_latents(
         found.append(to_unit(vae, out[0] if dist is None else dist.mean))
     return torch.cat(found)
 
-# %% ../nbs/07_pipelines.ipynb #1f34ca98
+# %% ../nbs/07_pipelines.ipynb #da6a1549
 @torch.no_grad()
 def decode_latents(
     vae, # As above
