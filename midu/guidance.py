@@ -54,7 +54,7 @@ def _pull(acts, losses, leaf):
         found += back(ways, leaf, grads, retain_graph=i < len(totals)-1)
     return found
 
-# %% ../nbs/11_guidance.ipynb #e20f4ca4
+# %% ../nbs/11_guidance.ipynb #4a853dfc
 def gradient_in_forward(
     forward, # The denoiser's forward
     reads, # {name: what}: a module; None: the latents; a function of (latents, output), after the pass
@@ -82,8 +82,7 @@ def gradient_in_forward(
             for k, v in after.items(): look(k, None, None, v(leaf, out))
     finally:
         for h in handles: h.remove()
-    missed = ', '.join(set(reads)-set(acts))
-    if missed: raise RuntimeError(f"The denoiser ran without reaching {missed}")
+    if not grads: raise RuntimeError(f"The denoiser ran without reaching {reads.keys()-acts.keys()}")
     return map_tensors(out, torch.Tensor.detach) if after else out, grads
 
 # %% ../nbs/11_guidance.ipynb #b34f7735
