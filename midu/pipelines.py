@@ -6,7 +6,7 @@
 __all__ = ['kinds', 'flow_names', 'refused', 'conventions', 'pipeline_classes', 'layouts', 'frames_first', 'negated', 'opened',
            'NoiseLevel', 'level_of', 'prediction_kind', 'noise_level', 'noised', 'from_sigma', 'check_scheduler',
            'on_schedule', 'Step', 'SampleClock', 'Caller', 'calling', 'layout_of', 'Batch', 'find_batch', 'is_same',
-           'channel_dim', 'core_of', 'split_latents', 'denoisers_of', 'is_negated', 'input_names', 'Patch', 'Block',
+           'channel_dim', 'core_of', 'latents_in', 'denoisers_of', 'is_negated', 'input_names', 'Patch', 'Block',
            'Call', 'prediction_of', 'looks_across', 'Drawing', 'understand', 'Conditioned', 'to_unit', 'from_unit',
            'encode_latents', 'decode_latents']
 
@@ -385,7 +385,7 @@ def _by_text(x, text, empty):
     raise ValueError("The latents come twice, and which half has the prompt cannot be told from the "
                      "texts: say it, as in guide(..., batch=('uncond', 'cond')), or batch=('cond',) for all")
 
-# %% ../nbs/07_pipelines.ipynb #f0b36a3e
+# %% ../nbs/07_pipelines.ipynb #31d3f4b8
 frames_first = 'CogVideoX', 'ConsisID', 'UNetSpatioTemporal'   # (n, frames, channels, height, width)
 
 def channel_dim(
@@ -401,13 +401,23 @@ def core_of(network:nn.Module) -> nn.Module:
     if '_orig_mod' in network._modules: return core_of(network._orig_mod)
     return core_of(network.get_base_model()) if hasattr(network, 'get_base_model') else network
 
-def split_latents(network, x):
-    "Latents, and the other channels that the network is given beside them"
-    config, d = getattr(core_of(network), 'config', {}), channel_dim(network, x)
-    c = min(x.shape[d], config.get('out_channels') or config.get('in_channels') or x.shape[d])
-    return x.narrow(d, 0, c), x.narrow(d, c, x.shape[d]-c)
+# %% ../nbs/07_pipelines.ipynb #5871fb92
+def latents_in(
+    network, x, # The denoiser, and what it is given
+    shape:tuple=None # Of the pipeline's own latents, where known
+) -> tuple: # A dimension, and how much of it is latents
+    "Which part of what a denoiser is given is latents"
+    d = channel_dim(network, x) % x.ndim
+    if shape is not None and len(shape) == x.ndim:
+        more = [i for i in range(1, x.ndim) if x.shape[i] > shape[i]]
+        if len(more) < 2: return (more[0], shape[more[0]]) if more else (d, x.shape[d])
+    core = core_of(network)
+    config = getattr(core, 'config', {})
+    c = config.get('out_channels') or config.get('in_channels') or x.shape[d]
+    if type(core).__name__.startswith('QwenImage'): c *= config['patch_size']**2   # packed into tokens
+    return d, min(x.shape[d], c)
 
-# %% ../nbs/07_pipelines.ipynb #4f9f1a43
+# %% ../nbs/07_pipelines.ipynb #dd8dca69
 def denoisers_of(pipe) -> list:
     "All denoisers of a pipeline: its UNet or transformer, and a second one if it has two"
     first, second = denoiser_of(pipe), getattr(pipe, 'transformer_2', None)
@@ -428,7 +438,7 @@ def input_names(network) -> list:
     takes = f"{type(core).__name__}.forward takes {', '.join(names)}"
     raise TypeError(f"{takes}; expected latents and a timestep")
 
-# %% ../nbs/07_pipelines.ipynb #d319d43b
+# %% ../nbs/07_pipelines.ipynb #60a18708
 opened = ContextVar('midu_opened', default=())   # blocks that are open in this thread or asyncio task
 
 class Patch:
@@ -454,7 +464,7 @@ class Patch:
             self.count -= 1
             if not self.count: self.uninstall()
 
-# %% ../nbs/07_pipelines.ipynb #d7c58027
+# %% ../nbs/07_pipelines.ipynb #9a71f3ce
 @patch
 def install(self:Patch):
     d = vars(self.denoiser)
@@ -481,14 +491,14 @@ def uninstall(self:Patch):
     d.pop('_midu', None)
     self.call = self.forward = self.eager = self.before = None          # nothing refers back to the denoiser
 
-# %% ../nbs/07_pipelines.ipynb #83cd716d
+# %% ../nbs/07_pipelines.ipynb #5a652452
 @patch
 def weights(self:Patch, grad):
     "Give the weights gradients, or take them away; by name, for offloading replaces the tensors"
     for n, p in self.core.named_parameters():
         if n in self.frozen: p.requires_grad_(grad)
 
-# %% ../nbs/07_pipelines.ipynb #c7597c1d
+# %% ../nbs/07_pipelines.ipynb #53d3070b
 @patch
 def __call__(self:Patch, *args, **kwargs):
     blocks = [b for b in opened.get() if self.denoiser in b.patches]
@@ -510,7 +520,7 @@ def __call__(self:Patch, *args, **kwargs):
 def __reduce_ex__(self:Patch, protocol):
     raise RuntimeError("The denoiser is being guided: copy or save it after the block")
 
-# %% ../nbs/07_pipelines.ipynb #cbdb73a3
+# %% ../nbs/07_pipelines.ipynb #742e60b2
 class Block:
     "A `with` block in which calls of a pipeline's denoisers are answered by `answer`"
     once = False # Closed again after one call?
@@ -533,7 +543,7 @@ class Block:
         "The output of a call with these inputs; `blocks` are all that are open, outermost first"
         return patch.forward(**inputs)
 
-# %% ../nbs/07_pipelines.ipynb #f5621d14
+# %% ../nbs/07_pipelines.ipynb #502ae476
 @dataclass(eq=False)
 class Call:
     "One call of a denoiser"
@@ -553,7 +563,7 @@ class Call:
         "Its inputs, of the part with the prompt"
         return self.batch.take(self.batch.cond, self.inputs)
 
-# %% ../nbs/07_pipelines.ipynb #83574523
+# %% ../nbs/07_pipelines.ipynb #3c6db3c6
 def prediction_of(out):
     "The tensor of a denoiser's output that is its prediction"
     if isinstance(out, torch.Tensor): return out
@@ -577,13 +587,13 @@ def join(self:Call, out):
     map_tensors(self.patch.forward(**other), rest.append)
     return map_tensors(out, lambda v: torch.cat([rest.pop(0), v] if i else [v, rest.pop(0)]))
 
-# %% ../nbs/07_pipelines.ipynb #8cd1007e
+# %% ../nbs/07_pipelines.ipynb #4658f018
 def looks_across(network) -> bool:
     "Does an attention processor look across the samples of a batch, so that it must be whole?"
     kinds = {type(p) for p in getattr(core_of(network), 'attn_processors', {}).values()}
     return any(not k.__module__.startswith('diffusers.models') or 'PAG' in k.__name__ for k in kinds)
 
-# %% ../nbs/07_pipelines.ipynb #e2e7a9fc
+# %% ../nbs/07_pipelines.ipynb #6db3d27c
 class Drawing:
     "What is known of a drawing from one call to the next"
     def __init__(self, scheduler, is_negated):
@@ -598,8 +608,9 @@ class Drawing:
         "The batch, the dimension of the channels, how many of them are latents"
         x, text = inputs[patch.names[0]], inputs.get('encoder_hidden_states')
         if caller is None and told is None: self.empty = _empty_text(pipe)
-        latents, dim = split_latents(patch.core, x)[0], channel_dim(patch.core, x)
-        return find_batch(latents, caller, told, text, self.empty), dim, latents.shape[dim]
+        dim, size = latents_in(patch.core, x, caller and caller.latents)
+        batch = find_batch(x.narrow(dim, 0, size), caller, told, text, self.empty)
+        return batch, dim, size
 
 def _empty_text(pipe):
     "What cross-attention reads for the empty prompt; None without a single CLIP text encoder"
@@ -609,7 +620,7 @@ def _empty_text(pipe):
         with torch.no_grad(): return encode_text(pipe, '')
     except (TypeError, ValueError, AttributeError): return None
 
-# %% ../nbs/07_pipelines.ipynb #7f8f58c7
+# %% ../nbs/07_pipelines.ipynb #7092e2c5
 def understand(
     patch:Patch, inputs:dict, # Who is called, and with what
     drawings:dict, # What is known so far: {scheduler: Drawing}; goes on to be filled
@@ -632,7 +643,7 @@ def understand(
     if last is not None and last.step.index == step.index: _again(last, call, it.empty)
     return it, call
 
-# %% ../nbs/07_pipelines.ipynb #9a0fcab9
+# %% ../nbs/07_pipelines.ipynb #6320e0e9
 def _again(last, call, empty):
     "If it is a second call on the same latents, it gets what the first has found"
     if last.latents.shape != call.latents.shape: return
@@ -644,11 +655,11 @@ def _again(last, call, empty):
         raise ValueError("Of two calls on the same latents, the one without the prompt came first: "
                          "call the denoiser with the prompt first, or with both in one batch")
 
-# %% ../nbs/07_pipelines.ipynb #9cef16e0
+# %% ../nbs/07_pipelines.ipynb #b8040c16
 class _Begun(BaseException):
     "Ends a drawing at its first call of the denoiser"
 
-# %% ../nbs/07_pipelines.ipynb #54e11bb6
+# %% ../nbs/07_pipelines.ipynb #07d164bc
 class Conditioned:
     "A pipeline's denoiser with all that the pipeline gives it for some captions: text, sizes, places"
     shared = 'img_ids', 'txt_ids'   # a row for each token, the same for all pictures
@@ -670,7 +681,7 @@ class Conditioned:
         self.say = self._convention(draft.scheduler, t)
         self.pack = getattr(pipe, '_pack_latents', None) if self.like.ndim == 3 else None
 
-# %% ../nbs/07_pipelines.ipynb #aeb91e35
+# %% ../nbs/07_pipelines.ipynb #fff82a64
 @patch
 def _first_call(self:Conditioned, draft, captions, names, call):
     "The denoiser's inputs at its first call, by name"
@@ -687,7 +698,7 @@ def _first_call(self:Conditioned, draft, captions, names, call):
     finally: handle.remove()
     raise RuntimeError(f"{type(draft).__name__} drew without calling its {type(core).__name__}")
 
-# %% ../nbs/07_pipelines.ipynb #70baa406
+# %% ../nbs/07_pipelines.ipynb #5fdbd282
 @patch
 def _convention(self:Conditioned, scheduler, t):
     "How this pipeline tells its network a time"
@@ -699,7 +710,7 @@ def _convention(self:Conditioned, scheduler, t):
                          f"neither {', nor '.join(conventions)}")
     return lambda t: t if name == 'as it is' else conventions[name](t.float(), n)
 
-# %% ../nbs/07_pipelines.ipynb #99eec39d
+# %% ../nbs/07_pipelines.ipynb #92cc5f4b
 @patch
 def fit(self:Conditioned, latents):
     "Latents (n, c, h, w) in the form, dtype and place that the denoiser wants"
@@ -717,7 +728,7 @@ def __call__(self:Conditioned, x, t, rows):
     if t.is_floating_point(): t = t.to(x.dtype)
     return self.denoiser(**{self.name: x, 'timestep': t}, **given)
 
-# %% ../nbs/07_pipelines.ipynb #d54361f3
+# %% ../nbs/07_pipelines.ipynb #cb1f3718
 def _unit(vae, like):
     "Mean and size of what an autoencoder gives"
     c, ones = vae.config, [1]*(like.ndim-2)
@@ -737,14 +748,14 @@ def from_unit(vae, z):
     mean, size = _unit(vae, z)
     return z*size + mean
 
-# %% ../nbs/07_pipelines.ipynb #579d9fad
+# %% ../nbs/07_pipelines.ipynb #58475f2f
 def _device(module): return next(module.parameters()).device
 
 def _batch(h, w, bs, most=2**20):
     "Pictures at a time: `bs`, or as many as have a million pixels together"
     return bs or max(1, most//(h*w))
 
-# %% ../nbs/07_pipelines.ipynb #852a4aed
+# %% ../nbs/07_pipelines.ipynb #6cdecea9
 @torch.no_grad()
 def encode_latents(
     vae, # An autoencoder of diffusers: AutoencoderKL, AutoencoderTiny, AutoencoderDC …
@@ -759,7 +770,7 @@ def encode_latents(
         found.append(to_unit(vae, out[0] if dist is None else dist.mean))
     return torch.cat(found)
 
-# %% ../nbs/07_pipelines.ipynb #da6a1549
+# %% ../nbs/07_pipelines.ipynb #29751301
 @torch.no_grad()
 def decode_latents(
     vae, # As above
