@@ -50,7 +50,7 @@ def towards(
     classifier:Classifier,
     label, # The class to go to
     away=None, # Another that it should not be: its probability alone is pushed down as well
-    **kwargs # As for `Objective`: scale, start, stop, every, normalize
+    **kwargs # As for `Objective`: scale, rule, start, stop, every
 ) -> Objective:
     "An objective: minus the logarithm of a class's probability"
     to, fro = classifier.number(label), None if away is None else classifier.number(away)

@@ -44,7 +44,7 @@ def train_embedder(
 def alike(
     embedder:Embedder,
     target, # (dim,), one for all, or (n, dim), one for each picture that is drawn: of a text or of a picture
-    **kwargs # As for `Objective`: scale, start, stop, every, normalize
+    **kwargs # As for `Objective`: scale, rule, start, stop, every
 ) -> Objective:
     "An objective: minus the cosine with an embedding"
     target = F.normalize(torch.as_tensor(target).detach().float(), dim=-1)
