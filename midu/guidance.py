@@ -105,7 +105,7 @@ class Objective:
         self.layer, self.on = layer or getattr(head, 'layer', None), on
         if on == 'layer' and not self.layer: raise ValueError(f"{type(head).__name__} does not say which layer it reads: give Objective(..., layer='mid_block')")
         self.scale, self.start, self.stop, self.every, self.normalize = scale, start, stop, every, normalize
-        self.recommended_scale, self.needs_timestep = getattr(head, 'recommended_scale', None), getattr(head, 'needs_timestep', False)
+        self.recommended_scale, self.needs_timestep = (getattr(head, 'recommended', None) or {}).get('scale'), getattr(head, 'needs_timestep', False)
         self.like = next(head.parameters(), None) if isinstance(head, torch.nn.Module) else None
 
 # %% ../nbs/11_guidance.ipynb #83b488a7
