@@ -356,7 +356,7 @@ def as_json(v, where):
     if isinstance(v, Path): return str(v)
     raise TypeError(f"{where} is a {type(v).__name__}, which cannot be saved")
 
-# %% ../nbs/10_scorer.ipynb #3e658006
+# %% ../nbs/10_scorer.ipynb #9a6b5e03
 @patch(as_prop=True)
 def says(self:Head):
     "What it gives, in words"
@@ -368,24 +368,32 @@ def recommended_in_words(self:Head): return say_recommended(self.recommended)
 @patch(as_prop=True)
 def example(self:Head):
     "Code that guides with it, for the card"
-    where, scale = getattr(self, 'saved_at', '…'), '' if self.recommended else ', scale=1.'
-    first = (self.labels or [''])[0]
-    call = self.kind.guide.format(first=first, scale=scale)
-    wants = dict.fromkeys(['guidance import guide', 'scorer import Head', self.kind.room])
-    imports = '\n'.join(f'from midu.{room}' for room in wants)
-    return f"{imports}\nhead = Head.from_pretrained({where!r})\nwith {call}: pipe(prompt)"
+    where, shipped = getattr(self, 'saved_at', '…'), str(models_path/'scorer')
+    load = 'load_scorer()' if where == shipped else f'Head.from_pretrained({where!r})'
+    scale, first = '' if self.recommended else ', scale=1.', (self.labels or [''])[0]
+    call, name = self.kind.guide.format(first=first, scale=scale), load.split('.')[0].strip('()')
+    rooms = dict.fromkeys(['guidance import guide', f'scorer import {name}', self.kind.room])
+    imports = '\n'.join(f'from midu.{room}' for room in rooms)
+    return f"{imports}\nhead = {load}\nwith {call}: pipe(prompt)"
 
-# %% ../nbs/10_scorer.ipynb #89581e2c
+# %% ../nbs/10_scorer.ipynb #ccf09293
 @patch
 def save_pretrained(self:Head, folder, **kwargs):
     "Write `config.json`, `model.safetensors` and a card; `push_to_hub=True`: to the hub as well"
     self.check_settings(); refuse_nan(self.state_dict(), self)
     kwargs['config'] = {k: as_json(getattr(self, k), k) for k in self.fields}
     kwargs['model_card_kwargs'] = dict(head=self)
-    self.saved_at = str(kwargs.get('repo_id') or folder)
+    self.saved_at = str(getattr(self, 'home', None) or kwargs.get('repo_id') or folder)
     card = Path(folder)/'README.md'              # an older card of ours would be kept
     if card.exists() and '# A mid-u ' in card.read_text(): card.unlink()
     return super(Head, self).save_pretrained(folder, **kwargs)
+
+@patch
+def push_to_hub(self:Head, repo_id, **kwargs):
+    "Publish it as `repo_id`, owner/name"
+    self.home = repo_id                          # what the card says to load
+    try: return super(Head, self).push_to_hub(repo_id, **kwargs)
+    finally: del self.home
 
 # %% ../nbs/10_scorer.ipynb #ae7986f8
 def _folder_of(name, **kwargs) -> Path:
@@ -584,7 +592,7 @@ def spearman_interval(p, y, picture, n=500, seed=0) -> tuple: # (Spearman, low, 
     theory = _theory(r, len(names))
     return r, float(min(low, theory[0])), float(max(high, theory[1])), len(names)
 
-# %% ../nbs/10_scorer.ipynb #e4174d0f
+# %% ../nbs/10_scorer.ipynb #df3ee3a8
 def claims(head, store, edges=(0, 200, 400, 600, 800, 1000), least=20) -> dict:
     "What may be said of a scorer from validation ratings; of fewer than `least` pictures nothing"
     p, out = predict(head, store), {}
@@ -602,7 +610,7 @@ def say_training(store, epochs, bs) -> str:
     steps = epochs*max(rows//min(bs, rows), 1)
     said = (f"{n} pictures, {rows} activations, {epochs} × in batches of {min(bs, rows)}: "
             f"{steps} step{'s'*(steps > 1)} of training")
-    if steps >= 100: return said
+    if steps >= 30: return said
     return said + (". That is too little to learn from: rate more pictures, take more draws of "
                    "each, more epochs or a smaller batch")
 
