@@ -15,7 +15,7 @@ from .world import load_pictures, load_pipeline
 from .features import extract
 from .guidance import guide
 from .ratings import Crowd, appeal
-from .scorer import train_scorer
+from .scorer import train_head
 from .table import sweep
 
 # %% ../nbs/27_demo.ipynb #63d1a336
@@ -26,7 +26,7 @@ def demo_scorer(pipe, folder, pictures=None, draws=4, seed=0, progress=True):
     images, captions = ds['image'][:], ds['caption'][:]
     rated = Crowd(seed=seed).rate(appeal(images), seed=seed).to_pandas().drop_duplicates('picture')
     store = extract(pipe, images, captions, rated.rating.values, folder, draws=draws, seed=seed, progress=progress)
-    return train_scorer(store, seed=seed, weight_decay=10.), store
+    return train_head(store, epochs=1, seed=seed), store
 
 # %% ../nbs/27_demo.ipynb #c53fa762
 def demo_table(

@@ -5,40 +5,45 @@
 # %% auto #0
 __all__ = ['anneal_cos', 'one_cycle', 'OneCycleCB', 'RecorderCB', 'SchedulerCB', 'LRFinderCB', 'kaiming_init']
 
-# %% ../nbs/05_schedule.ipynb #00ac3ae7
+# %% ../nbs/05_schedule.ipynb #fde8d2d4
 import math, torch
 from torch import nn
 from fastcore.basics import patch
-from .learner import Callback, CancelFitException, Learner
+from .learner import Callback, CancelFitException, Learner, get_rng, only_computing, set_rng
 
-# %% ../nbs/05_schedule.ipynb #ead5f449
+# %% ../nbs/05_schedule.ipynb #b9c96094
 def anneal_cos(start, end, pos):
     "Half a cosine wave from `start` (at `pos` 0) to `end` (at `pos` 1)"
     return end + (start-end)*(1+math.cos(math.pi*pos))/2
 
 def one_cycle(step, n_steps, low, peak, final, warm=0.3):
-    "Up from `low` to `peak` in the first share `warm` of `n_steps`, then down to `final` at the last"
+    "Up from `low` to `peak` in the first share `warm` of `n_steps`, then down to `final`"
     top = max(warm*n_steps-1, 0)
     if step < top: return anneal_cos(low, peak, step/top)
     return anneal_cos(peak, final, (step-top)/max(n_steps-1-top, 1e-9))
 
-# %% ../nbs/05_schedule.ipynb #92ea0298
+# %% ../nbs/05_schedule.ipynb #be8c39b3
 class OneCycleCB(Callback):
-    "Learning rate up then down while momentum goes down then up (Smith & Topin 2018); a function of the step and of the peak rates, which a checkpoint keeps"
-    def __init__(self, warm=0.3, div=25., div_final=1e4, moms=(0.95, 0.85)): self.warm, self.div, self.div_final, self.moms = warm, div, div_final, moms
-    def before_fit(self, learn): self.peaks = [g['lr'] for g in learn.opt.param_groups] if learn.opt else []
+    "Learning rate up then down while momentum goes down then up (Smith & Topin 2018)"
+    def __init__(self,
+        warm=0.3, # Share of the steps on the way up
+        div=25., div_final=1e4, # The peak over the first rate; the first over the last
+        moms=(0.95, 0.85) # Momentum at both ends; at the peak
+    ): self.warm, self.div, self.div_final, self.moms, self.peaks = warm, div, div_final, moms, []
+    def before_fit(self, learn):
+        if learn.opt: self.peaks = [g['lr'] for g in learn.opt.param_groups]
     def before_batch(self, learn):
         if not learn.training: return
-        cycle = lambda *values: one_cycle(learn.global_step, learn.n_steps, *values, self.warm)
+        def now(*values): return one_cycle(learn.global_step, learn.n_steps, *values, self.warm)
+        mom = now(self.moms[0], self.moms[1], self.moms[0])
         for g, peak in zip(learn.opt.param_groups, self.peaks):
-            g['lr'] = cycle(peak/self.div, peak, peak/self.div/self.div_final)
-            mom = cycle(self.moms[0], self.moms[1], self.moms[0])
+            g['lr'] = now(peak/self.div, peak, peak/self.div/self.div_final)
             if 'betas' in g: g['betas'] = (mom, *g['betas'][1:])
             elif 'momentum' in g: g['momentum'] = mom
     def state(self): return dict(peaks=self.peaks)
     def load_state(self, state): self.peaks = state['peaks']
 
-# %% ../nbs/05_schedule.ipynb #26f5de2e
+# %% ../nbs/05_schedule.ipynb #158403ed
 class RecorderCB(Callback):
     "Loss, learning rate and momentum of every training step"
     order = 20
@@ -49,84 +54,114 @@ class RecorderCB(Callback):
         self.losses.append(learn.loss.item()); self.lrs.append(g['lr'])
         self.moms.append(g['betas'][0] if 'betas' in g else g.get('momentum', 0.))
     def state(self): return dict(losses=self.losses, lrs=self.lrs, moms=self.moms)
-    def load_state(self, state): self.losses, self.lrs, self.moms = state['losses'], state['lrs'], state['moms']
+    def load_state(self, state):
+        self.losses, self.lrs, self.moms = state['losses'], state['lrs'], state['moms']
 
     def plot(self, smooth=50, axs=None):
-        "Loss (with its running mean over `smooth` steps), learning rate and momentum against the step"
+        "Loss (with its running mean over `smooth` steps), learning rate and momentum"
         import matplotlib.pyplot as plt
         if axs is None: _, axs = plt.subplots(1, 3, figsize=(12, 2.8))
-        t = torch.tensor(self.losses); n = min(smooth, len(t))
-        mean = t.unfold(0, n, 1).mean(1)
-        axs[0].plot(t, alpha=0.25); axs[0].plot(range(n-1, len(t)), mean); axs[0].set_yscale('log')
+        losses, n = torch.tensor(self.losses), min(smooth, len(self.losses))
+        axs[0].plot(losses, alpha=0.25)
+        axs[0].plot(range(n-1, len(losses)), losses.unfold(0, n, 1).mean(1))
+        if losses.min() > 0: axs[0].set_yscale('log')
         axs[1].plot(self.lrs); axs[2].plot(self.moms)
-        for ax, title in zip(axs, ('loss', 'learning rate', 'momentum')): ax.set(title=title, xlabel='step')
+        for ax, title in zip(axs, ('loss', 'learning rate', 'momentum')):
+            ax.set(title=title, xlabel='step')
         return axs
 
-# %% ../nbs/05_schedule.ipynb #0522d7fc
+# %% ../nbs/05_schedule.ipynb #15479949
 class SchedulerCB(Callback):
-    "A scheduler of `torch.optim.lr_scheduler`, made by `func(optimiser)`, stepped after each training batch, or epoch"
-    order = 25
-    def __init__(self, func, per='batch'):
-        if per not in ('batch', 'epoch'): raise ValueError(f"per is {per!r}; expected 'batch' or 'epoch'")
+    "A scheduler of `torch.optim.lr_scheduler`, stepped after each training batch, or epoch"
+    order, sched = 25, None
+    def __init__(self, func, per='batch'): # Makes it from an optimiser; 'batch' or 'epoch'
+        if per not in ('batch', 'epoch'):
+            raise ValueError(f"per is {per!r}; expected 'batch' or 'epoch'")
         self.func, self.per = func, per
-    def before_fit(self, learn): self.sched = self.func(learn.opt)
+    def before_fit(self, learn): self.sched = self.func(learn.opt) if learn.opt else None
     def after_batch(self, learn):
         if learn.training and self.per == 'batch': self.sched.step()
     def after_epoch(self, learn):
         if learn.training and self.per == 'epoch': self.sched.step()
-    def state(self): return {k: v for k, v in self.sched.state_dict().items() if isinstance(v, (int, float, str, bool, list))}
-    def load_state(self, state): self.sched.load_state_dict(state)
+    def state(self):
+        all_of_it, plain = self.sched.state_dict() if self.sched else {}, (int, float, str, list)
+        return {k: v for k, v in all_of_it.items() if isinstance(v, plain)}
+    def load_state(self, state):
+        if self.sched: self.sched.load_state_dict(state)
 
-# %% ../nbs/05_schedule.ipynb #4f019e91
+# %% ../nbs/05_schedule.ipynb #2ef982cb
 class LRFinderCB(Callback):
-    "Multiply the learning rate by `gamma` each step, from `start`; end when the loss exceeds `max_mult` times its best or the rate passes `stop`"
+    "Multiply the learning rate by `gamma` each step, until the loss explodes"
     order = 30
-    def __init__(self, start=1e-5, gamma=1.15, max_mult=3., stop=10.):
-        self.start, self.gamma, self.max_mult, self.stop, self.lrs, self.losses = start, gamma, max_mult, stop, [], []
+    def __init__(self,
+        start=1e-5, gamma=1.15, # The first rate; its growth a step
+        max_mult=1.5, # End when the loss is above its best by so many times what it fell
+        stop=10. # End when the rate passes this
+    ):
+        self.start, self.gamma, self.max_mult, self.stop = start, gamma, max_mult, stop
+        self.lrs, self.losses = [], []
     def before_batch(self, learn):
+        if not learn.training: return
         lr = self.start*self.gamma**len(self.lrs)
         for g in learn.opt.param_groups: g['lr'] = lr
     def after_batch(self, learn):
+        if not learn.training: return
         self.lrs.append(learn.opt.param_groups[0]['lr']); self.losses.append(learn.loss.item())
-        if self.losses[-1] > self.max_mult*min(self.losses) or self.lrs[-1] > self.stop: raise CancelFitException
+        if self.losses[-1] > self.limit() or self.lrs[-1] > self.stop: raise CancelFitException
+    def limit(self):
+        "The loss above which it has exploded"
+        first, best = self.losses[:8], min(self.losses)
+        return best + self.max_mult*(max(first)-best) if len(first) == 8 else math.inf
 
-    def smoothed(self, beta=0.8):
-        "Exponential mean of the losses, corrected for its start"
-        avg, out = 0., []
-        for i, l in enumerate(self.losses): avg = beta*avg+(1-beta)*l; out.append(avg/(1-beta**(i+1)))
-        return out
-    def suggestion(self):
-        "The rate at which the smoothed loss falls steepest"
-        s = self.smoothed()
-        if len(s) < 8: raise ValueError(f"The loss exploded after {len(s)} steps; begin lower than {self.start:g}")
-        slopes = [s[i+2]-s[i-2] for i in range(2, len(s)-2)]
-        return self.lrs[2+slopes.index(min(slopes))]
-    def plot(self):
-        "Loss against learning rate, with the suggestion"
-        import matplotlib.pyplot as plt
-        _, ax = plt.subplots(figsize=(5, 2.4))
-        ax.semilogx(self.lrs, self.losses, alpha=0.3); ax.semilogx(self.lrs, self.smoothed()); ax.axvline(self.suggestion(), ls='--', color='grey')
-        ax.set(xlabel='learning rate', ylabel='loss', ylim=(None, self.max_mult*min(self.losses))); return ax
+# %% ../nbs/05_schedule.ipynb #a6a632c5
+@patch
+def smoothed(self:LRFinderCB, beta=0.8):
+    "Exponential mean of the losses, corrected for its start"
+    avg, out = 0., []
+    for i, loss in enumerate(self.losses, 1):
+        avg = beta*avg+(1-beta)*loss
+        out.append(avg/(1-beta**i))
+    return out
 
-# %% ../nbs/05_schedule.ipynb #5062ce49
+@patch
+def suggestion(self:LRFinderCB):
+    "The rate at which the smoothed loss falls steepest on its way to its lowest point"
+    s = self.smoothed()
+    if len(s) < 8: raise ValueError(
+        f"The loss exploded after {len(s)} steps; begin lower than {self.start:g}")
+    end = min(max(s.index(min(s)), 3), len(s)-2)
+    begin = min(8, end-1)                       # before that the mean is of too few
+    slopes = [s[i+2]-s[i-2] for i in range(begin, end)]
+    return self.lrs[begin+slopes.index(min(slopes))]
+
+@patch
+def plot(self:LRFinderCB):
+    "Loss against learning rate, with the suggestion"
+    import matplotlib.pyplot as plt
+    _, ax = plt.subplots(figsize=(5, 2.4))
+    ax.semilogx(self.lrs, self.losses, alpha=0.3); ax.semilogx(self.lrs, self.smoothed())
+    ax.axvline(self.suggestion(), ls='--', color='grey')
+    ax.set(xlabel='learning rate', ylabel='loss', ylim=(None, min(max(self.losses), self.limit())))
+    return ax
+
+# %% ../nbs/05_schedule.ipynb #a7db0895
 @patch
 def lr_find(self:Learner, plot=True, **kwargs): # Further arguments go to `LRFinderCB`
     "A suggestion for the learning rate; leaves model, optimiser and random state as they were"
-    finder, cbs, opt, step = LRFinderCB(**kwargs), self.cbs, self.opt, self.global_step
-    model, rng = {k: v.clone() for k, v in self.model.state_dict().items()}, torch.get_rng_state()
-    self.cbs = [cb for cb in cbs if cb.computes] + [finder]
+    finder, rng = LRFinderCB(**kwargs), get_rng()
+    weights = {k: v.clone() for k, v in self.model.state_dict().items()}
     steps = math.ceil(math.log(finder.stop/finder.start)/math.log(finder.gamma))+1
-    try: self.fit(math.ceil(steps/max(len(self.dls.train), 1)), valid=False)
-    except FloatingPointError: pass
-    finally:
-        self.model.load_state_dict(model); torch.set_rng_state(rng)
-        self.cbs, self.opt, self.global_step = cbs, opt, step
+    try:
+        with only_computing(self, finder):
+            self.fit(math.ceil(steps/max(len(self.dls.train), 1)), valid=False)
+    except FloatingPointError: pass                           # that far, then
+    finally: self.model.load_state_dict(weights); set_rng(rng)
     if plot: finder.plot()
     return finder.suggestion()
 
-# %% ../nbs/05_schedule.ipynb #4e5a7ae6
+# %% ../nbs/05_schedule.ipynb #fbcb7456
 def kaiming_init(module, nonlinearity='relu'):
-    "Kaiming-normal weights and zero biases for linear and convolution layers; use with `model.apply` (He et al. 2015)"
-    if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        nn.init.kaiming_normal_(module.weight, nonlinearity=nonlinearity)
-        if module.bias is not None: nn.init.zeros_(module.bias)
+    "Kaiming-normal weights and zero biases; use with `model.apply` (He et al. 2015)"
+    if not isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)): return
+    nn.init.kaiming_normal_(module.weight, nonlinearity=nonlinearity)
+    if module.bias is not None: nn.init.zeros_(module.bias)

@@ -14,7 +14,7 @@ from fastcore.script import call_parse
 from PIL import Image
 from tqdm.auto import tqdm
 from .guidance import guide
-from .scorer import Scorer, score_pictures
+from .scorer import Scorer, load_scorer, score_pictures
 
 # %% ../nbs/17_table.ipynb #4fde02ca
 def _rows(prompts, seeds):
@@ -311,7 +311,7 @@ class Explorer:
         steps:int=25, cfg:float=3., **kwargs # As in `sweep`
     ):
         import ipywidgets as W
-        lo, hi = scales or (-8*scorer.recommended_scale, 8*scorer.recommended_scale)
+        lo, hi = scales or [8*k*scorer.recommended['scale'] for k in (-1, 1)]
         if not lo < hi: raise ValueError(f"scales is {(lo, hi)}; expected the lowest and the highest")
         self.pipe, self.scorer, self.kwargs, self.memory = pipe, scorer, dict(truth=truth, steps=steps, cfg=cfg, progress=False, **kwargs), {}
         slider = dict(continuous_update=False, layout=W.Layout(width='98%'))
@@ -366,7 +366,7 @@ def midu_sweep(
     device:str='cpu' # Where to compute
 ):
     "Draw prompts × seeds × scales with mid-u guidance, and write the table as a page and a picture"
-    from midu.world import load_pipeline, load_scorer
+    from midu.world import load_pipeline
     from midu.ratings import appeal
     if model and not scorer: raise SystemExit(f"--model is {model!r} and --scorer is missing; the embedded scorer fits only the embedded model")
     try: rows = Path(prompts[1:]).read_text(encoding='utf-8').splitlines() if prompts.startswith('@') else prompts.split(';')

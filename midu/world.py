@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['data_path', 'models_path', 'load_pictures', 'as_pixels', 'quiet', 'dtype_kwarg', 'load_pipeline', 'encode_latents',
-           'decode_latents', 'encode_text', 'noise_level', 'noised', 'Judge', 'judge_tokens', 'Retrieval', 'load_judge',
-           'load_scorer']
+           'decode_latents', 'encode_text', 'noise_level', 'noised', 'Judge', 'judge_tokens', 'Retrieval', 'load_judge']
 
 # %% ../nbs/02_world.ipynb #7d11cd5b
 import io
@@ -229,14 +228,3 @@ def load_judge(
     with redirect_stdout(io.StringIO()): judge = Judge.from_pretrained(str(models_path/'judge'), local_files_only=True).float()
     tokenizer = CLIPTokenizer.from_pretrained(str(models_path/'pipeline'/'tokenizer'), local_files_only=True)
     return Retrieval(judge, tokenizer, load_pictures()['caption'][:] if pool is None else pool)
-
-# %% ../nbs/02_world.ipynb #e041d6bc
-def load_scorer(
-    name:str=None # Folder or hub id; None: the appeal scorer for the embedded model's mid block
-): # A `midu.scorer.Scorer`, in evaluation mode
-    "A scorer trained on the embedded pipeline's mid block with simulated ratings, or any other by name"
-    from midu.scorer import Scorer
-    kwargs = dict(local_files_only=True) if name is None else {}
-    folder = models_path/'scorer' if name is None else _folder_or_id(name)
-    with redirect_stdout(io.StringIO()):  # huggingface_hub says what it loads
-        return Scorer.from_pretrained(str(folder), **kwargs).float().eval()
