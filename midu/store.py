@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['pictures_file', 'readers', 'written', 'checksum', 'write_shard', 'Shard', 'shard_fault', 'plan_pictures',
-           'read_pictures', 'shard_file', 'lacking', 'fingerprint', 'as_settings', 'pipeline_settings', 'store_name',
-           'check_settings', 'claim', 'FeatureStore', 'StoreBatches']
+           'read_pictures', 'shard_file', 'keys_by_shard', 'lacking', 'fingerprint', 'as_settings', 'pipeline_settings',
+           'store_name', 'check_settings', 'claim', 'FeatureStore', 'StoreBatches']
 
 # %% ../nbs/08_store.ipynb #e5d52e58
 import functools, hashlib, json, os, re, types, warnings
@@ -143,8 +143,15 @@ def read_pictures(folder, store) -> dict: # As `plan_pictures` gives it
     if fault: raise ValueError(f"{file} {fault}; run `extract` again, it makes it again")
     return {k: Shard(file).tensor(k) for k in ('key', 'shard', 'number', 'rating')}
 
-# %% ../nbs/08_store.ipynb #03bd6cb3
+# %% ../nbs/08_store.ipynb #9dbba567
 def shard_file(folder, s): "The path of a store's shard"; return Path(folder)/f'shard-{s:05d}.safetensors'
+
+def keys_by_shard(table) -> dict: # {shard: the keys of its pictures that are wanted now}
+    "The table taken apart by shards"
+    wanted = table['number'] >= 0
+    shard, order = table['shard'][wanted].sort(stable=True)
+    shards, counts = shard.unique_consecutive(return_counts=True)
+    return dict(zip(shards.tolist(), table['key'][wanted][order].split(counts.tolist())))
 
 def lacking(
     folder, table, store, # The folder, its table of pictures, and the store's name
@@ -152,9 +159,9 @@ def lacking(
     shards=None # Look only at these; None: at all
 ) -> dict: # {shard: what is wrong}; 'missing', a fault, or 'incomplete'
     "Shards that must be made, or made again"
-    out, wanted = {}, table['number'] >= 0
-    for s in table['shard'][wanted].unique().tolist() if shards is None else shards:
-        file, keys = shard_file(folder, s), table['key'][wanted & (table['shard'] == s)]
+    out, wanted = {}, keys_by_shard(table)
+    for s in wanted if shards is None else shards:
+        file, keys = shard_file(folder, s), wanted[s]
         fault = shard_fault(file, store, verify) if file.exists() else 'missing'
         if not fault:
             sh = Shard(file)
@@ -330,7 +337,7 @@ class FeatureStore:
     def __repr__(self):
         return f"FeatureStore({len(self)} × {self.in_shape}, layer {self.layer!r}, {self.folder.name})"
 
-# %% ../nbs/08_store.ipynb #dfa465bd
+# %% ../nbs/08_store.ipynb #fc287355
 @patch
 def _open(self:FeatureStore, table, verify):
     "Shards and small columns; an error if something is missing"
@@ -348,9 +355,9 @@ def _open(self:FeatureStore, table, verify):
     self.rows = np.flatnonzero(wanted.numpy())                 # where the rows of this store lie
     self.timestep, at = time[wanted], at[wanted]
     self.picture, self.rating = table['number'][at], table['rating'][at]
-    number = dict(zip(table['key'].tolist(), table['number'].tolist()))
-    self.skipped = [dict(picture=number[k], reason=why) for s in self.shards
-                    for k, why in s.skipped.items() if number.get(k, -1) >= 0]
+    left_out = {k: why for s in self.shards for k, why in s.skipped.items()}
+    number = [(int(table['number'][table['key'] == k]), why) for k, why in left_out.items()]
+    self.skipped = [dict(picture=n, reason=why) for n, why in number if n >= 0]
 
 @patch(as_prop=True)
 def in_shape(self:FeatureStore):
