@@ -40,13 +40,16 @@ def appeal(
     "The true appeal of pictures in this package's simulations: colourfulness, 0 to 160 mapped to 1 to 10"
     return to_scale(colourfulness(images), 0, 160)
 
-# %% ../nbs/06_ratings.ipynb #7692d8a4
-def _grey(images): "Luminance, (n, h, w), 0 to 1"; return as_pixels(images).cpu().double().mul(torch.tensor([.299, .587, .114])[:, None, None]).sum(1)/255
+# %% ../nbs/06_ratings.ipynb #70fb6f11
+def _grey(images):
+    "Luminance, (n, h, w), 0 to 1"
+    weights = torch.tensor([.299, .587, .114])[:, None, None]
+    return as_pixels(images).cpu().double().mul(weights).sum(1)/255
 
 def warm(images):
-    "Warm light: the mean of red minus blue, -80 to 80"
+    "Warm light: the mean of red minus blue, -120 to 120"
     r, g, b = as_pixels(images).cpu().double().mean((2, 3)).unbind(1)
-    return to_scale(r-b, -80, 80)
+    return to_scale(r-b, -120, 120)
 
 def dark(images): "Night: the mean luminance, bright to dark"; return to_scale(_grey(images).mean((1, 2)), .9, .1)
 
@@ -149,7 +152,7 @@ def rated_by(
     rows = rows.add_column('rating', [float(r) for r in t['rating'][:]])
     return rows.add_column('rater', t['rater'][:]).add_column('picture', t['picture'][:])
 
-# %% ../nbs/06_ratings.ipynb #7e40e19b
+# %% ../nbs/06_ratings.ipynb #15d96d4b
 class PictureError(ValueError): "A picture cannot be read; the message says which and why"
 
 def _flat(im, background):
@@ -158,7 +161,8 @@ def _flat(im, background):
         grey = np.asarray(im)
         if grey.min() < 0 or grey.max() > 65535: raise ValueError("grey values outside 16 bits")
         return Image.fromarray(np.round(grey/257).astype(np.uint8)).convert('RGB')
-    if im.mode == 'F': raise ValueError("grey values that are not whole numbers; no viewer agrees on what they mean")
+    if im.mode == 'F':
+        raise ValueError("grey values that are not whole numbers; no viewer agrees on what they mean")
     if im.has_transparency_data:
         im = im.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', im.size, background), im).convert('RGB')
@@ -171,9 +175,26 @@ def _in_srgb(im):
     try:
         to = ImageCms.createProfile('sRGB')
         return ImageCms.profileToProfile(im, ImageCms.ImageCmsProfile(io.BytesIO(profile)), to, outputMode='RGB')
-    except (ImageCms.PyCMSError, OSError): return im       # viewers pass over a profile that they cannot read
+    except (ImageCms.PyCMSError, OSError):
+        return im       # viewers pass over a profile that they cannot read
 
-# %% ../nbs/06_ratings.ipynb #af548d5c
+# %% ../nbs/06_ratings.ipynb #05b3acef
+def _source(source):
+    "What to call a picture, and what PIL opens"
+    if isinstance(source, dict):
+        path = source.get('path') or ''
+        return (path or 'a picture'), (path if source.get('bytes') is None else io.BytesIO(source['bytes']))
+    if isinstance(source, bytes): return 'a picture', io.BytesIO(source)
+    if isinstance(source, Image.Image): return getattr(source, 'filename', '') or 'a picture', source
+    return str(source), source
+
+def _reason(e):
+    "A reason in few words"
+    if isinstance(e, FileNotFoundError): return 'there is no such file'
+    text = re.sub(r'<_io.BytesIO.*?>|\'/.*?\'', 'it', str(e))
+    return text or type(e).__name__
+
+# %% ../nbs/06_ratings.ipynb #693c8746
 def open_picture(
     source, # A path, bytes, a PIL picture, or a dict with `bytes` and `path` as `datasets` stores it
     background='white', # What is behind transparent pixels
@@ -194,25 +215,11 @@ def open_picture(
             IndexError, KeyError, Image.DecompressionBombError) as e:
         raise PictureError(f"{name}: {_reason(e)}") from e
 
-def _source(source):
-    "What to call a picture, and what PIL opens"
-    if isinstance(source, dict):
-        path = source.get('path') or ''
-        return (path or 'a picture'), (path if source.get('bytes') is None else io.BytesIO(source['bytes']))
-    if isinstance(source, bytes): return 'a picture', io.BytesIO(source)
-    if isinstance(source, Image.Image): return getattr(source, 'filename', '') or 'a picture', source
-    return str(source), source
-
-def _reason(e):
-    "A reason in few words"
-    if isinstance(e, FileNotFoundError): return 'there is no such file'
-    text = re.sub(r'<_io.BytesIO.*?>|\'/.*?\'', 'it', str(e))
-    return text or type(e).__name__
-
-# %% ../nbs/06_ratings.ipynb #69a96879
+# %% ../nbs/06_ratings.ipynb #5add278d
 def _number(v):
     "A rating as a float, or a ValueError that says what is wrong with it"
-    if isinstance(v, str) and re.fullmatch(r'\s*-?\d+,\d+\s*', v): raise ValueError(f"rating {v!r} has a decimal comma; write a point")
+    if isinstance(v, str) and re.fullmatch(r'\s*-?\d+,\d+\s*', v):
+        raise ValueError(f"rating {v!r} has a decimal comma; write a point")
     if isinstance(v, (list, tuple, dict, np.ndarray)) or isinstance(v, str) and len(v.replace(',', ' ').split()) > 1:
         raise ValueError(f"rating {v!r} is several numbers (counts of each rating?); give their mean")
     if v is None or isinstance(v, str) and not v.strip(): raise ValueError("no rating")
@@ -235,20 +242,23 @@ def _name(v):
 def _caption(v):
     "A text; a number that JSON or parquet gave is one too"
     if isinstance(v, int) and not isinstance(v, bool): v = str(v)
-    if not isinstance(v, str): raise ValueError(f"caption {v!r} is not text; use '' for a picture without one")
+    if not isinstance(v, str):
+        raise ValueError(f"caption {v!r} is not text; use '' for a picture without one")
     return v
 
-# %% ../nbs/06_ratings.ipynb #0a68455c
+# %% ../nbs/06_ratings.ipynb #8dfaa6da
 class Skips:
     "What to do with rows that cannot be used: raise, or note (file, row, reason) and go on"
     def __init__(self, on_error='raise', file='', rows=None):
-        if on_error not in ('raise', 'skip'): raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'skip'")
+        if on_error not in ('raise', 'skip'):
+            raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'skip'")
         self.on_error, self.file, self.rows = on_error, str(file), [] if rows is None else rows
 
     def __call__(self, row, reason, file=None):
         "A row that cannot be used"
         where = f'{file or self.file}, row {row}' if file or self.file else f'row {row}'
-        if self.on_error == 'raise': raise ValueError(f"{where}: {reason}. on_error='skip' leaves such rows out")
+        if self.on_error == 'raise':
+            raise ValueError(f"{where}: {reason}. on_error='skip' leaves such rows out")
         self.rows.append(dict(file=str(file or self.file), row=row, reason=str(reason)))
 
     def report(self, n):
@@ -257,10 +267,11 @@ class Skips:
         first = '; '.join(f"{r['file']}, row {r['row']}: {r['reason']}" for r in self.rows[:3])
         warnings.warn(f"{len(self.rows)} of {n} rows are left out: {first}{' …' if len(self.rows) > 3 else ''}")
 
-# %% ../nbs/06_ratings.ipynb #11722320
+# %% ../nbs/06_ratings.ipynb #48bb0975
 def inside(folder, path):
     "The file `path` in `folder`, or a ValueError: it must lie there, links followed"
-    if not isinstance(path, str) or not path.strip() or '\0' in path: raise ValueError(f"path {path!r} is no file's name")
+    if not isinstance(path, str) or not path.strip() or '\0' in path:
+        raise ValueError(f"path {path!r} is no file's name")
     full, root = (Path(folder)/path).resolve(), Path(folder).resolve()
     if not full.is_relative_to(root): raise ValueError(f"path {path!r} leads out of the folder")
     try: there = full.is_file()
@@ -268,7 +279,7 @@ def inside(folder, path):
     if not there: raise ValueError(f"there is no file {path} in {folder}")
     return str(full)
 
-# %% ../nbs/06_ratings.ipynb #90970a27
+# %% ../nbs/06_ratings.ipynb #45c625da
 def as_rated(
     ds, # A `datasets.Dataset` with a row for each rating
     image:str='image', caption:str='caption', rating:str='rating', # The columns' names; caption=None: there are no captions
@@ -283,7 +294,8 @@ def as_rated(
 ) -> 'datasets.Dataset': # Columns image, caption, rating, rater, picture
     "Any rated pictures in the form that this package reads"
     lacking = [c for c in (image, caption, rating, rater, picture) if c is not None and c not in ds.column_names]
-    if lacking: raise ValueError(f"{file or 'The dataset'} has no column {lacking[0]!r}; its columns are {', '.join(ds.column_names)}")
+    if lacking:
+        raise ValueError(f"{file or 'The dataset'} has no column {lacking[0]!r}; its columns are {', '.join(ds.column_names)}")
     names = dict(caption=caption, rating=rating, rater=rater, picture=picture)
     if images is not None: names['path'] = image
     columns = {k: ds[c][:] for k, c in names.items() if c}
@@ -350,7 +362,7 @@ def _decoded(rows, kept, skips, workers=8):
     ok = [i for i, r in enumerate(kept) if not bad[r['picture']]]
     return rows.select(ok), [kept[i] for i in ok]
 
-# %% ../nbs/06_ratings.ipynb #9c23c07d
+# %% ../nbs/06_ratings.ipynb #10b08152
 def _csv(file, sep=None):
     import pandas as pd
     head = file.open(encoding='utf-8-sig').readline()
@@ -362,7 +374,8 @@ def _jsonl(file):
     for i, line in enumerate(file.open(encoding='utf-8-sig')):
         try: rows.append(json.loads(line)) if line.strip() else None
         except ValueError as e: raise ValueError(f"line {i+1}: {e}") from None
-        if rows and not isinstance(rows[-1], dict): raise ValueError(f"line {i+1} is no object in braces")
+        if rows and not isinstance(rows[-1], dict):
+            raise ValueError(f"line {i+1} is no object in braces")
     return {k: [r.get(k) for r in rows] for k in dict.fromkeys(k for r in rows for k in r)}
 
 def _parquet(file):
@@ -413,28 +426,32 @@ def load_rated(
         return as_rated(ds, column, **columns, **rest, file=source)
     return as_rated(ds, column, **columns, **rest, images=images or source.parent, file=source)
 
-# %% ../nbs/06_ratings.ipynb #95135966
+# %% ../nbs/06_ratings.ipynb #9a6c4b8e
 def _table_of(source):
     "The path of a table, or an id on the hub"
     path = Path(source)
     if path.is_dir():
         found = [path/f'metadata{k}' for k in table_kinds if (path/f'metadata{k}').exists()]
-        if not found: raise FileNotFoundError(f"The folder {source} has no metadata.csv or metadata.jsonl with the columns file_name, caption, rating")
+        if not found:
+            raise FileNotFoundError(f"The folder {source} has no metadata.csv or metadata.jsonl "
+                                    "with the columns file_name, caption, rating")
         return found[0]
     return path if path.exists() or path.suffix.lower() in table_kinds else str(source)
 
-# %% ../nbs/06_ratings.ipynb #d56e11c4
+# %% ../nbs/06_ratings.ipynb #e494c82f
 _sac = dict(images='id, gid', generations='id, prompt', paths='iid, path', survey='id, qid, rating',
             ratings='rowid, iid, rating, sid')
 
 def _sac_tables(db):
     "The rows of the five tables, each in its own order"
-    if not Path(db).is_file(): raise FileNotFoundError(f"There is no file {db}; the database is named sac_public_2022_06_29.sqlite")
+    if not Path(db).is_file():
+        raise FileNotFoundError(f"There is no file {db}; the database is named sac_public_2022_06_29.sqlite")
     con = sqlite3.connect(f'file:{quote(str(Path(db).resolve()))}?mode=ro', uri=True)
     try:
         found = {name for name, in con.execute("SELECT name FROM sqlite_master WHERE type='table'")}
         lacking = sorted(_sac.keys()-found)
-        if lacking: raise ValueError(f"{db} has no table {', '.join(lacking)}: not Simulacra Aesthetic Captions?")
+        if lacking:
+            raise ValueError(f"{db} has no table {', '.join(lacking)}: not Simulacra Aesthetic Captions?")
         return {k: con.execute(f'SELECT {c} FROM {k} ORDER BY {c}').fetchall() for k, c in _sac.items()}
     except (sqlite3.Error, UnicodeDecodeError) as e:
         raise ValueError(f"{db} cannot be read as the database of Simulacra Aesthetic Captions: {e}") from e
@@ -466,7 +483,7 @@ def _first_inside(folder, paths):
         except ValueError as e: why = e
     raise ValueError(why)
 
-# %% ../nbs/06_ratings.ipynb #09b038cf
+# %% ../nbs/06_ratings.ipynb #76338e77
 def load_sac(
     db, # The SQLite file
     images, # The folder with the pictures; nothing outside it is opened
@@ -489,9 +506,10 @@ def load_sac(
     skips.report(len(rows))
     if not kept: raise ValueError(f"None of the {len(rows)} ratings of {db} can be used with {images}")
     for k in ('caption', 'rating', 'picture'): ds = ds.add_column(k, [r[k] for r in kept])
-    return ds.add_column('rater', [int(r['rater'] or -1) for r in kept]).select_columns(['image', 'caption', 'rating', 'rater', 'picture'])
+    ds = ds.add_column('rater', [int(r['rater'] or -1) for r in kept])
+    return ds.select_columns(['image', 'caption', 'rating', 'rater', 'picture'])
 
-# %% ../nbs/06_ratings.ipynb #dfe73024
+# %% ../nbs/06_ratings.ipynb #dcb4a26a
 sac_urls = ('https://raw.githubusercontent.com/JD-P/simulacra-aesthetic-captions/main/sac_public_2022_06_29.sqlite',
             'https://s3.us-west-1.wasabisys.com/simulacrabot/sac.tar')
 
@@ -499,7 +517,8 @@ def _save(stream, file):
     "A stream as a file, completely or not at all"
     partial = file.with_name(file.name+'.partial')
     with open(partial, 'wb') as f: shutil.copyfileobj(stream, f)
-    if getattr(stream, 'length', 0): raise OSError(f"{file.name} was cut short, {stream.length} bytes are missing")
+    if getattr(stream, 'length', 0):
+        raise OSError(f"{file.name} was cut short, {stream.length} bytes are missing")
     os.replace(partial, file)
 
 def _unpack(stream, images, wanted, limit, bar):
@@ -516,7 +535,7 @@ def _unpack(stream, images, wanted, limit, bar):
     while stream.read(2**20): pass
     if getattr(stream, 'length', 0): raise OSError(f"{stream.length} bytes are missing at its end")
 
-# %% ../nbs/06_ratings.ipynb #c32bab1e
+# %% ../nbs/06_ratings.ipynb #7c45ee8f
 def download_sac(
     folder, # Where to put it; what is there is not written again
     limit:int=None, # So many rated pictures, the first in the archive; None: all
@@ -525,7 +544,8 @@ def download_sac(
 ) -> tuple: # The database and the folder with the pictures, as `load_sac` takes them
     "Fetch Simulacra Aesthetic Captions: the database, and the pictures that were rated"
     db, images = Path(folder)/urls[0].split('/')[-1], Path(folder)/'images'
-    if limit is not None and limit < 1: raise ValueError(f"limit is {limit}; expected at least 1, or None for all")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; expected at least 1, or None for all")
     images.mkdir(parents=True, exist_ok=True)
     complete = images.parent/f'complete-{limit or "all"}'
     if complete.exists(): return db, images
@@ -559,18 +579,21 @@ def _from_table(rest, seed, columns, **kwargs): return load_rated(rest, columns,
 
 sources = dict(embedded=_embedded, sac=_from_sac, table=_from_table)
 
-# %% ../nbs/06_ratings.ipynb #5843804c
+# %% ../nbs/06_ratings.ipynb #304f6900
 def parse_columns(text) -> dict: # As `as_rated` takes them
     "'caption=text,rating=stars,scale=0:5' as a dict"
     named, known = {}, ('image', 'caption', 'rating', 'rater', 'picture', 'scale')
     for part in filter(None, text.split(',')):
         k, _, v = part.partition('=')
-        if k not in known or not v: raise ValueError(f"columns is {text!r}; {k!r} should be one of {', '.join(known)}, with = and its name")
+        if k not in known or not v:
+            raise ValueError(f"columns is {text!r}; {k!r} should be one of {', '.join(known)}, with = and its name")
         named[k] = v
     if 'scale' in named:
         try: lo, hi = map(float, named['scale'].split(':'))
-        except ValueError: raise ValueError(f"scale is {named['scale']!r}; expected two numbers, as in 0:5") from None
-        if not lo < hi: raise ValueError(f"scale is {lo:g}:{hi:g}; expected the lowest and the highest rating")
+        except ValueError:
+            raise ValueError(f"scale is {named['scale']!r}; expected two numbers, as in 0:5") from None
+        if not lo < hi:
+            raise ValueError(f"scale is {lo:g}:{hi:g}; expected the lowest and the highest rating")
         named['scale'] = lo, hi
     return named
 
@@ -592,7 +615,7 @@ def one_each(rated): # (a dataset with one row for each picture, an array of rat
     first = df.drop_duplicates('picture')
     return rated.select(first.index), df.groupby('picture').rating.mean()[first.picture].to_numpy()
 
-# %% ../nbs/06_ratings.ipynb #0c329597
+# %% ../nbs/06_ratings.ipynb #4b79bfb0
 def _effect(index, left, noise, spread):
     "Mean of what is left over for each index, drawn to 0 where there is little; and the spread of these means"
     n = np.bincount(index)
@@ -606,7 +629,8 @@ def rater_bias(
 ) -> tuple: # Each rater's bias in points, each picture's quality around the mean, standard deviation of the rest
     "Separate a rater's bias from a picture's quality (crossed random effects, fitted by taking turns)"
     picture, rater, rating = np.asarray(picture), np.asarray(rater), np.asarray(rating, dtype=float)
-    if picture.min() < 0 or rater.min() < 0: raise ValueError("Pictures and raters are numbered from 0; leave out ratings by unknown raters (-1)")
+    if picture.min() < 0 or rater.min() < 0:
+        raise ValueError("Pictures and raters are numbered from 0; leave out ratings by unknown raters (-1)")
     b, q, mu, noise, sb, sq = np.zeros(rater.max()+1), np.zeros(picture.max()+1), rating.mean(), 1., 1., 1.
     for _ in range(steps):
         b, sb = _effect(rater, rating-mu-q[picture], noise, sb)
@@ -626,11 +650,12 @@ def fair_ratings(
     _, place, n = np.unique(picture, return_inverse=True, return_counts=True)
     return np.bincount(place, corrected)/n
 
-# %% ../nbs/06_ratings.ipynb #fe4d8625
+# %% ../nbs/06_ratings.ipynb #1657cc74
 def rating_ceiling(picture, rater, rating, seed=0) -> float:
-    "The highest correlation with single ratings that any scorer can reach: the root of the correlation between two raters of one picture"
+    "The highest correlation with single ratings that any scorer can reach, from pictures rated by two"
     rng, pairs = np.random.default_rng(seed), {}
     for i in rng.permutation(len(rating)): pairs.setdefault(picture[i], {}).setdefault(rater[i], rating[i])
     two = np.array([list(r.values())[:2] for r in pairs.values() if len(r) > 1], dtype=float)
-    if len(two) < 10: raise ValueError(f"Only {len(two)} pictures were rated by two people; at least 10 are needed")
+    if len(two) < 10:
+        raise ValueError(f"Only {len(two)} pictures were rated by two people; at least 10 are needed")
     return float(max(np.corrcoef(two.T)[0, 1], 0)**0.5)
