@@ -7,8 +7,8 @@ __all__ = ['pictures_file', 'readers', 'written', 'checksum', 'write_shard', 'Sh
            'read_pictures', 'shard_file', 'keys_by_shard', 'lacking', 'fingerprint', 'as_settings', 'pipeline_settings',
            'store_name', 'check_settings', 'claim', 'FeatureStore', 'StoreBatches']
 
-# %% ../nbs/08_store.ipynb #e5d52e58
-import functools, hashlib, json, os, re, types, warnings
+# %% ../nbs/08_store.ipynb #bcd2396c
+import functools, hashlib, json, os, re, time, types, uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
@@ -19,14 +19,14 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 from .learner import ShuffledBatches
 
-# %% ../nbs/08_store.ipynb #3b08ceb8
+# %% ../nbs/08_store.ipynb #b496173c
 @contextmanager
 def written(
     file # Where the file is to be
 ): # A path to write to
     "Gives a path to write to; what was written becomes `file` if the block ends well, or is deleted"
     file = Path(file)
-    partial = file.with_name(f'{file.name}.{os.getpid()}.partial')
+    partial = file.with_name(f'{file.name}.{uuid.uuid4().hex[:8]}.partial')
     try:
         yield partial
         with open(partial, 'rb') as f: os.fsync(f.fileno())  # a power cut may swallow the rest
@@ -202,7 +202,7 @@ def _of_tensor(x, seen):
     flat = x.detach().cpu().contiguous().view(-1)
     yield flat.view(torch.uint8).numpy().data if x.numel() else b''
 
-# %% ../nbs/08_store.ipynb #cf17a463
+# %% ../nbs/08_store.ipynb #e2119b3a
 def _of_module(x, seen):
     "Weights by name (`torch.compile` puts `_orig_mod.` into names), and settings"
     for k, v in sorted(x.state_dict().items()):
@@ -211,7 +211,8 @@ def _of_module(x, seen):
     own = {k: v for k, v in vars(x).items() if k[0] != '_' and k not in _passing}
     yield from _each([_config(x), own], seen)
 
-_passing = 'training', 'config', 'generation_config', 'name_or_path', 'warnings_issued', 'transformers_version', 'use_slicing'
+_passing = ('training', 'config', 'generation_config', 'name_or_path', 'warnings_issued',
+            'transformers_version', 'use_slicing')
 
 def _config(x) -> dict:
     "The settings of a model or scheduler of diffusers or transformers"
@@ -287,7 +288,7 @@ def check_settings(folder, settings, name='meta.json', results='shard-*'):
     if not all(known(f) for f in Path(folder).glob('*')):
         raise ValueError(f"{folder} is not empty and holds no {name}; give a new folder")
 
-# %% ../nbs/08_store.ipynb #495bde6a
+# %% ../nbs/08_store.ipynb #bb4e1b41
 @contextmanager
 def claim(
     folder, # Where results are, or will be
@@ -303,16 +304,23 @@ def claim(
     try:
         check_settings(folder, settings, name, results)      # it may have changed meanwhile
         if alone:
+            _clear(folder)
             text = json.dumps(settings, ensure_ascii=False, indent=1)
             with written(folder/name) as f: f.write_text(text, 'utf-8')
         yield folder
     finally:
         if lock: lock.release()
 
+def _clear(folder, age=3600):
+    "Delete what killed processes had half written, an hour ago or longer"
+    for f in folder.glob('*.partial'):
+        if time.time() - f.stat().st_mtime > age: f.unlink(missing_ok=True)
+
 def _lock(folder):
     "A lock, or None on a disk that has none"
     try: lock = FileLock(folder/'.lock'); lock.acquire(timeout=0); return lock
-    except Timeout: raise ValueError(f"Another process works in {folder}; wait until it is done, or use another folder")
+    except Timeout:
+        raise ValueError(f"Another process works in {folder}; wait until it is done, or use another folder")
     except (NotImplementedError, PermissionError): return None
 
 # %% ../nbs/08_store.ipynb #4b87bfd2
@@ -401,7 +409,7 @@ def features(self:FeatureStore):
     "All activations at once, in memory: for small stores"
     return self[:][0]
 
-# %% ../nbs/08_store.ipynb #260edc46
+# %% ../nbs/08_store.ipynb #909778ec
 @patch
 def only(self:FeatureStore, rows):
     "The same store with some of its rows: a boolean mask, or indices, which are sorted"
@@ -416,7 +424,8 @@ def with_ratings(self:FeatureStore, ratings):
     if not isinstance(ratings, torch.Tensor): ratings = np.asarray(ratings, dtype=np.float32)
     part, ratings = copy(self), torch.as_tensor(ratings).float()
     last = int(self.picture.max())
-    if len(ratings) <= last: raise ValueError(f"{len(ratings)} ratings for pictures numbered up to {last}")
+    if len(ratings) <= last:
+        raise ValueError(f"{len(ratings)} ratings for pictures numbered up to {last}")
     part.rating = ratings[self.picture]
     return part
 
