@@ -23,12 +23,13 @@ from .store import as_settings, claim, fingerprint, pipeline_settings, store_nam
 from .guidance import guide
 from .scorer import Scorer, score_pictures
 
-# %% ../nbs/17_table.ipynb #7881c850
+# %% ../nbs/17_table.ipynb #7e5aa1cb
 def table_rows(prompts, seeds=0) -> list: # [(prompt, seed)]
     "The product of prompts and seeds, or `prompts` itself where it holds pairs"
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     pairs = [tuple(p) for p in prompts if isinstance(p, (tuple, list))]
-    if pairs and len(pairs) < len(prompts): raise ValueError(f"prompts mixes texts and (prompt, seed) pairs: {prompts[:4]}")
+    if pairs and len(pairs) < len(prompts):
+        raise ValueError(f"prompts mixes texts and (prompt, seed) pairs: {prompts[:4]}")
     seeds = [seeds] if isinstance(seeds, (int, np.integer)) else seeds
     rows = pairs or [(p, s) for p in prompts for s in seeds]
     if not rows: raise ValueError("The table has no rows: expected at least one prompt and one seed")
@@ -50,14 +51,15 @@ def table_scales(scales) -> list:
         raise ValueError(f"scales is {out}; expected finite numbers, at least one, none twice")
     return out
 
-# %% ../nbs/17_table.ipynb #cfe81b27
+# %% ../nbs/17_table.ipynb #cccd3d49
 def as_judges(judges) -> dict: # {name: function of pictures (and prompts)}
     "A dict, a list of functions or one function, as a dict"
     if judges is None: return {}
     if callable(judges): judges = [judges]
     if not isinstance(judges, dict): judges = {getattr(f, '__name__', type(f).__name__): f for f in judges}
     for k, f in judges.items():
-        if not callable(f) or k in fixed or k == 'score': raise ValueError(f"The judge {k!r} is {f!r}; expected a function, and a name other than score, {', '.join(fixed)}")
+        if callable(f) and k not in (*fixed, 'score'): continue
+        raise ValueError(f"The judge {k!r} is {f!r}; expected a function, and a name other than score, {', '.join(fixed)}")
     return judges
 
 fixed = 'prompt', 'seed', 'scale', 'image', 'seconds'
@@ -68,7 +70,8 @@ def judged(judges, images, prompts) -> dict: # {name: a list of numbers}
     for k, f in judges.items():
         more = (prompts,) if 'prompts' in inspect.signature(f).parameters else ()
         said = np.asarray(torch.as_tensor(f(images, *more)).cpu(), dtype=float)
-        if said.shape != (len(images),): raise ValueError(f"The judge {k!r} gave numbers of shape {said.shape} for {len(images)} pictures")
+        if said.shape != (len(images),):
+            raise ValueError(f"The judge {k!r} gave numbers of shape {said.shape} for {len(images)} pictures")
         out[k] = said.tolist()
     return out
 
@@ -89,7 +92,7 @@ def cells_dataset(cells) -> 'datasets.Dataset':
     if cells: cols['image'] = [dict(bytes=png(im), path=None) for im in cols['image']]
     return Dataset.from_dict(cols, features=features)
 
-# %% ../nbs/17_table.ipynb #d30ca8e1
+# %% ../nbs/17_table.ipynb #24138a95
 class Table:
     "Pictures over rows (a prompt with a seed) and scales, with what judges say"
     def __init__(self, cells, meta=None): # A `Dataset` or a list of dicts, any order; how it was made
@@ -103,15 +106,18 @@ class Table:
         self.flat = {k: np.array(flat[k], float) for k in (*self.judges, *({'seconds'} & set(flat)))}
         missing = [(r, s) for r in self.rows for s in self.scales if (r, s) not in self.index]
         if missing: raise ValueError(f"Expected one cell for each row and scale; {missing[0]} has none")
-        if len(self.index) < len(self.ds): raise ValueError("Expected one cell for each row and scale; some have two")
+        if len(self.index) < len(self.ds):
+            raise ValueError("Expected one cell for each row and scale; some have two")
 
     def __len__(self): return len(self.ds)
     def __repr__(self):
         return f"Table({len(self.rows)} rows × {len(self.scales)} scales {', '.join(f'{s:g}' for s in self.scales)})"
 
-# %% ../nbs/17_table.ipynb #4ca688e2
+# %% ../nbs/17_table.ipynb #58c1027a
 @patch
-def at(self:Table, row, scale): "Position of a cell, by the row's number and the scale"; return self.index[self.rows[row], scale]
+def at(self:Table, row, scale):
+    "Position of a cell, by the row's number and the scale"
+    return self.index[self.rows[row], scale]
 
 @patch
 def images(self:Table, scale):
@@ -158,7 +164,7 @@ def try_judges(pipe, judges, call):
     size = [call.get(k) or picture_size(pipe) for k in ('width', 'height')]
     judged(judges, [Image.new('RGB', size, 'grey')], ['a'])
 
-# %% ../nbs/17_table.ipynb #72545e72
+# %% ../nbs/17_table.ipynb #39d82320
 class Parts:
     "The files of a sweep: a batch of cells each, which know their sweep and their checksum"
     def __init__(self, folder, name=None): self.folder, self.name = Path(folder), name
@@ -168,7 +174,8 @@ class Parts:
         import pyarrow.parquet as pq
         ds = cells_dataset(cells)
         t = ds.data.table
-        told = {**ds.features.arrow_schema.metadata, b'midu': self.name.encode(), b'checksum': fingerprint(t.to_pydict()).encode()}
+        told = dict(ds.features.arrow_schema.metadata)
+        told.update({b'midu': self.name.encode(), b'checksum': fingerprint(t.to_pydict()).encode()})
         with written(file) as f: pq.write_table(t.replace_schema_metadata(told), f)
 
     def read(self, file, keys=None):
@@ -176,16 +183,19 @@ class Parts:
         import pyarrow as pa, pyarrow.parquet as pq
         from datasets import Dataset
         try: t = pq.read_table(file); ds, sound = Dataset(t), fingerprint(t.to_pydict()).encode()
-        except (OSError, pa.ArrowException, ValueError, MemoryError) as e: raise ValueError(f"{file.name} is damaged") from e
+        except (OSError, pa.ArrowException, ValueError, MemoryError) as e:
+            raise ValueError(f"{file.name} is damaged") from e
         told = t.schema.metadata or {}
         if told.get(b'checksum') != sound: raise ValueError(f"{file.name} is damaged")
-        if told.get(b'midu') != self.name.encode(): raise ValueError(f"{file.name} belongs to another sweep")
+        if told.get(b'midu') != self.name.encode():
+            raise ValueError(f"{file.name} belongs to another sweep")
         there = list(zip(ds['prompt'][:], ds['seed'][:], ds['scale'][:]))
         scale = float(file.stem.split('_')[1])
-        if any(s != scale for *_, s in there) or keys and there != keys: raise ValueError(f"{file.name} has other cells")
+        if any(s != scale for *_, s in there) or keys and there != keys:
+            raise ValueError(f"{file.name} has other cells")
         return ds
 
-# %% ../nbs/17_table.ipynb #676bbfd1
+# %% ../nbs/17_table.ipynb #1b569e6f
 def sweep(
     pipe, # A pipeline that `guide` can guide
     scorer, # A `Scorer` or `Objective`; a `Scorer` is a judge as well, called score
@@ -202,9 +212,7 @@ def sweep(
 ) -> Table:
     "Pictures of all rows at all scales, with what judges say, and time"
     rows, scales, call, own = table_rows(prompts, seeds), table_scales(scales), call or {}, as_judges(judges)
-    for k, v in dict(steps=steps, bs=bs).items():
-        if v < 1: raise ValueError(f"{k} is {v}; expected at least 1")
-    check_call(pipe, call)
+    _check_sizes(pipe, call, steps=steps, bs=bs)
     said = with_score(pipe, scorer, own, call)
     one = lambda b, s: draw_cells(pipe, scorer, b, s, said, steps, cfg, call, **kwargs)
     work = [(s, k, rows[i:i+bs]) for s in scales for k, i in enumerate(range(0, len(rows), bs))]
@@ -214,12 +222,21 @@ def sweep(
         return _joined([cells_dataset(c) for c in _with_bar(bar, ((b, one(b, s)) for s, _, b in work))])
     settings = sweep_settings(pipe, scorer, rows, own, steps=steps, cfg=cfg, bs=bs, call=call, guide=kwargs)
     with claim(folder, settings, 'sweep.json', 'part_*'):
-        return _joined(list(_with_bar(bar, _kept(Parts(folder, store_name(settings)), work, one, lambda: try_judges(pipe, said, call)))), settings)
+        parts = Parts(folder, store_name(settings))
+        kept = _kept(parts, work, one, lambda: try_judges(pipe, said, call))
+        return _joined(list(_with_bar(bar, kept)), settings)
 
-# %% ../nbs/17_table.ipynb #94c17966
+# %% ../nbs/17_table.ipynb #6a17fc11
+def _check_sizes(pipe, call, **sizes):
+    check_call(pipe, call)
+    for k, v in sizes.items():
+        if v < 1: raise ValueError(f"{k} is {v}; expected at least 1")
+
 def sweep_settings(pipe, scorer, rows, judges, **kwargs) -> dict:
     "What the cells depend on besides the scale"
-    return dict(as_settings(prompts=[p for p, _ in rows], seeds=[s for _, s in rows], objective=scorer, judges=judges, **kwargs), **pipeline_settings(pipe))
+    prompts, seeds = [list(v) for v in zip(*rows)]
+    own = as_settings(prompts=prompts, seeds=seeds, objective=scorer, judges=judges, **kwargs)
+    return dict(own, **pipeline_settings(pipe))
 
 def _kept(parts, work, draw, first):
     "Cells that are there, or are drawn and kept; damaged files are named and drawn again"
@@ -240,15 +257,17 @@ def _joined(parts, meta=None):
     from datasets import concatenate_datasets
     return Table(concatenate_datasets(parts), meta)
 
-# %% ../nbs/17_table.ipynb #e9438409
+# %% ../nbs/17_table.ipynb #8cc0e871
 def load_table(folder) -> Table: # With all its scales, in ascending order
     "A table that `sweep` has kept"
     folder = Path(folder)
-    if not (folder/'sweep.json').exists(): raise FileNotFoundError(f"{folder} holds no sweep (no sweep.json)")
+    if not (folder/'sweep.json').exists():
+        raise FileNotFoundError(f"{folder} holds no sweep (no sweep.json)")
     settings = json.loads((folder/'sweep.json').read_text('utf-8'))
     place = lambda f: (float(f.stem.split('_')[1]), f.stem.split('_')[2])
     files = sorted(folder.glob('part_*.parquet'), key=place)
-    if not files: raise ValueError(f"The sweep in {folder} has no cells yet; run `sweep` again, it goes on where it stopped")
+    if not files:
+        raise ValueError(f"The sweep in {folder} has no cells yet; run `sweep` again, it goes on where it stopped")
     parts, read, bad = Parts(folder, store_name(settings)), [], []
     for f in files:
         try: read.append(parts.read(f))
@@ -256,18 +275,18 @@ def load_table(folder) -> Table: # With all its scales, in ascending order
     if bad: raise ValueError(f"In {folder} {'; '.join(bad)}. Run `sweep` again, it draws only these")
     return _joined(read, settings)
 
-# %% ../nbs/17_table.ipynb #dc810e10
+# %% ../nbs/17_table.ipynb #b428dc4f
 @patch
 def summary(self:Table,
     base=0., # The scale to compare with
     by=None # The judge that says what is won; None: the one that decides
 ): # A list of dicts: scale, n, a mean for each judge, seconds, won; None where it cannot be said
-    "Means over the rows for each scale, and the share of rows won against `base`"
+    "Means over the rows for each scale, and the share of rows won against `base`; a tie is half won"
     mean = lambda v: float(v.mean()) if np.isfinite(v).all() else None
     grids = {k: self.grid(k) for k in dict.fromkeys([*self.judges, 'score', 'seconds'])}
     g = self.grid(by)
     at = self.scales.index(base) if base in self.scales and np.isfinite(g).all() else None
-    won = lambda j: None if at in (None, j) else float((g[:, j] > g[:, at]).mean())
+    won = lambda j: None if at in (None, j) else float((np.sign(g[:, j]-g[:, at])/2 + .5).mean())
     return [dict(scale=s, n=len(self.rows), **{k: mean(v[:, j]) for k, v in grids.items()}, won=won(j))
             for j, s in enumerate(self.scales)]
 
@@ -306,7 +325,7 @@ def row_name(self:Table, i):
     p, s = self.rows[i]
     return p if sum(q == p for q, _ in self.rows) == 1 else f'{p}\nseed {s}'
 
-# %% ../nbs/17_table.ipynb #e22b540c
+# %% ../nbs/17_table.ipynb #55157ab3
 def _uri(kind, data): return f'data:image/{kind};base64,' + base64.b64encode(data).decode()
 
 def _jpeg(im, side):
@@ -323,7 +342,8 @@ def encode_pictures(images, max_bytes) -> list:
         if sum(map(len, out)) <= max_bytes: return out
         out = [_jpeg(im, side) for im in images]
     if sum(map(len, out)) <= max_bytes: return out
-    raise ValueError(f"{len(images)} pictures do not fit into {max_bytes/1e6:g} MB even at {side} pixels; raise max_mb or make a smaller table")
+    raise ValueError(f"{len(images)} pictures do not fit into {max_bytes/1e6:g} MB even at {side} pixels; "
+                     "raise max_mb or make a smaller table")
 
 # %% ../nbs/17_table.ipynb #764f5cdc
 _css = """
@@ -425,7 +445,7 @@ def _html_table(self:Table, uris):
             for i, (p, seed) in enumerate(self.rows)]
     return xml.Table(xml.Thead(xml.Tr(*head)), xml.Tbody(*rows))
 
-# %% ../nbs/17_table.ipynb #d69b94f9
+# %% ../nbs/17_table.ipynb #78493bb5
 _policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 @patch
@@ -437,12 +457,15 @@ def to_html(self:Table,
     "The table as one self-contained page: pictures enlarge on click, columns sort, all by mouse, finger or keyboard"
     uris = encode_pictures(self.ds['image'][:], max_mb*1e6*0.97 - 1000*len(self))
     known = [k for k in self.judges if np.isfinite(self.flat[k]).any()]
-    by = ['sort by ', xml.Select(*[xml.Option(k, value=k.lower()) for k in known], id='by', aria_label='sort by')] if known else []
+    options = [xml.Option(k, value=k.lower()) for k in known]
+    by = ['sort by ', xml.Select(*options, id='by', aria_label='sort by')] if known else []
     how = xml.P('Click a picture to enlarge it (arrow keys go on, Esc closes), a heading to sort; ', *by)
     big = xml.Dialog(xml.Form(xml.Img(alt=''), xml.P(), xml.Button('Close'), method='dialog'))
-    head = xml.Head(xml.Meta(charset='utf-8'), xml.Title(title), xml.Meta(name='viewport', content='width=device-width, initial-scale=1'),
+    head = xml.Head(xml.Meta(charset='utf-8'), xml.Title(title),
+                    xml.Meta(name='viewport', content='width=device-width, initial-scale=1'),
                     xml.Meta(http_equiv='Content-Security-Policy', content=_policy), xml.Style(NotStr(_css)))
-    body = xml.Body(xml.H1(title), xml.P(text), how, xml.Div(self._html_table(uris), cls='wrap'), big, xml.Script(NotStr(_look+_sort)))
+    body = xml.Body(xml.H1(title), xml.P(text), how, xml.Div(self._html_table(uris), cls='wrap'), big,
+                    xml.Script(NotStr(_look+_sort)))
     page = '<!doctype html>' + xml.to_xml(xml.ft('html', head, body, lang='en'), indent=False)
     if file is not None:
         with written(file) as f: f.write_text(page, 'utf-8')
@@ -492,7 +515,7 @@ class Explorer:
         from IPython.display import display
         display(self.widget)
 
-# %% ../nbs/17_table.ipynb #78b8ea70
+# %% ../nbs/17_table.ipynb #e3e2767f
 @patch
 def _build(self:Explorer, prompts, lo, hi):
     "The controls, and the places of the two pictures"
@@ -500,16 +523,20 @@ def _build(self:Explorer, prompts, lo, hi):
     look = dict(continuous_update=False, layout=W.Layout(width='98%'))
     self.prompt = W.Combobox(value=prompts[0], options=prompts, description='prompt', **look)
     self.seed = W.IntSlider(0, 0, 100, description='seed', **look)
-    self.scale = W.FloatSlider(min(max(lo, 0.), hi), min=lo, max=hi, step=(hi-lo)/64, description='scale', readout_format='.3g', **look)
+    self.scale = W.FloatSlider(min(max(lo, 0.), hi), min=lo, max=hi, step=(hi-lo)/64, description='scale',
+                               readout_format='.3g', **look)
     self.pictures = [W.Image(format='png', layout=W.Layout(width='48%', max_width='320px')) for _ in range(2)]
     self.note = W.HTML()
-    self.widget = W.VBox([self.prompt, self.seed, self.scale, W.HBox(self.pictures), self.note], layout=W.Layout(max_width='680px'))
+    parts = [self.prompt, self.seed, self.scale, W.HBox(self.pictures), self.note]
+    self.widget = W.VBox(parts, layout=W.Layout(max_width='680px'))
 
+# %% ../nbs/17_table.ipynb #f3406b63
 @patch
 def cell(self:Explorer, scale):
     "One picture with its numbers"
     key = self.prompt.value, self.seed.value, float(scale)
-    if key not in self.memory: self.memory[key] = sweep(self.pipe, self.scorer, [key[:2]], [key[2]], **self.kwargs).ds[0]
+    if key not in self.memory:
+        self.memory[key] = sweep(self.pipe, self.scorer, [key[:2]], [key[2]], **self.kwargs).ds[0]
     return self.memory[key]
 
 @patch
@@ -519,7 +546,8 @@ def draw(self:Explorer):
     lines = [f'{self.prompt.value}, seed {self.seed.value}']
     for picture, scale in zip(self.pictures, (0., self.scale.value)):
         c = self.cell(scale); picture.value = png(c['image'])
-        lines.append(f'scale {scale:g}: ' + ', '.join(f'{k} {v:.2f}' for k, v in c.items() if k not in fixed and v is not None))
+        said = [f'{k} {v:.2f}' for k, v in c.items() if k not in fixed and v is not None]
+        lines.append(f'scale {scale:g}: ' + ', '.join(said))
     self.note.value = '<br>'.join(map(html.escape, lines))
 
 # %% ../nbs/17_table.ipynb #b71fdcc8
@@ -534,7 +562,7 @@ def _prompts(text):
     except (OSError, UnicodeDecodeError) as e: raise ValueError(f"--prompts is {text!r}; {e}")
     return [p.strip() for p in rows if p.strip()]
 
-# %% ../nbs/17_table.ipynb #aafbaac3
+# %% ../nbs/17_table.ipynb #edbf1916
 @call_parse
 def midu_sweep(
     folder:str, # Where to keep the cells, `table.html` and `table.png`; goes on there if interrupted
@@ -554,11 +582,14 @@ def midu_sweep(
     "Draw prompts × seeds × scales with mid-u guidance, and write the table as a page and a picture"
     call = dict(**dict(height=size, width=size) if size else {}, **dict(negative_prompt=negative) if negative else {})
     try:
-        if model and not scorer: raise ValueError(f"--model is {model!r} and --scorer is missing; the embedded scorer fits only the embedded model")
-        rows = table_rows(_prompts(prompts) if prompts else three_captions(), _list('seeds', seeds, int, 'whole numbers'))
+        if model and not scorer:
+            raise ValueError(f"--model is {model!r} and --scorer is missing; the embedded scorer fits only the embedded model")
+        texts, numbers = _prompts(prompts) if prompts else three_captions(), _list('seeds', seeds, int, 'whole numbers')
+        rows = table_rows(texts, numbers)
         columns = table_scales(_list('scales', scales, float, 'numbers'))
         pipe, head = load_both(model, scorer, half, device)
-        t = sweep(pipe, head, rows, columns, 0, folder, None if model else appeal, steps, cfg, bs, call, **dict(normalize=True) if normalize else {})
+        how = dict(normalize=True) if normalize else {}
+        t = sweep(pipe, head, rows, columns, 0, folder, None if model else appeal, steps, cfg, bs, call, **how)
     except (ValueError, OSError) as e: raise SystemExit(f'midu_sweep: {e}')
     report(t, Path(folder))
 
