@@ -279,7 +279,7 @@ def inside(folder, path):
     if not there: raise ValueError(f"there is no file {path} in {folder}")
     return str(full)
 
-# %% ../nbs/06_ratings.ipynb #45c625da
+# %% ../nbs/06_ratings.ipynb #00ee20a0
 def as_rated(
     ds, # A `datasets.Dataset` with a row for each rating
     image:str='image', caption:str='caption', rating:str='rating', # The columns' names; caption=None: there are no captions
@@ -301,14 +301,14 @@ def as_rated(
     columns = {k: ds[c][:] for k, c in names.items() if c}
     skips = Skips(on_error, file, skipped)
     kept = _usable(columns, len(ds), scale, images, skips)
-    rows = _lazy_pictures(ds.select_columns([image]).select([r['row'] for r in kept]), image,
-                          [r['path'] for r in kept])
-    if verify: rows, kept = _decoded(rows, kept, skips)
+    paths = None if images is None else {r['at']: r['path'] for r in kept}
+    rows = _lazy_pictures(ds.select_columns([image]), image, paths)
+    if verify: kept = _decoded(rows, kept, skips)
     skips.report(len(ds))
     if not kept: raise ValueError(f"None of the {len(ds)} rows of {file or 'the dataset'} can be used")
     return _joined(rows, kept)
 
-# %% ../nbs/06_ratings.ipynb #ecbd5ff4
+# %% ../nbs/06_ratings.ipynb #dd54bbbe
 def _usable(columns, n, scale, images, skips):
     "The rows that can be used, as dicts; the same file is the same picture"
     out, given = [], set()
@@ -316,7 +316,7 @@ def _usable(columns, n, scale, images, skips):
         row = {k: v[i] for k, v in columns.items()}
         try:
             path = inside(images, row['path']) if 'path' in row else None
-            r = dict(row=i, path=path, caption=_caption(row.get('caption', '')), rating=_rating(row['rating'], scale),
+            r = dict(row=i, at=i, path=path, caption=_caption(row.get('caption', '')), rating=_rating(row['rating'], scale),
                      rater=_name(row.get('rater')), picture=_name(row.get('picture', path or i)))
             if not r['picture']: raise ValueError("it is not said which picture this is")
             key = r['rater'], r['picture'], r['rating']
@@ -331,36 +331,38 @@ def _numbered(names):
     return [number.setdefault(v, len(number)) if v else -1 for v in names]
 
 def _joined(rows, kept):
-    "Pictures with the other four columns"
-    for k in ('caption', 'rating'): rows = rows.add_column(k, [r[k] for r in kept])
-    for k in ('rater', 'picture'): rows = rows.add_column(k, _numbered([r[k] for r in kept]))
-    return rows
+    "Pictures with the other four columns; the rows are chosen last, since then no picture is copied"
+    for k, empty in dict(caption='', rating=0., rater=-1, picture=-1).items():
+        values, column = [r[k] for r in kept], [empty]*len(rows)
+        if k in ('rater', 'picture'): values = _numbered(values)
+        for r, v in zip(kept, values): column[r['at']] = v
+        rows = rows.add_column(k, column)
+    return rows.select([r['at'] for r in kept])
 
-# %% ../nbs/06_ratings.ipynb #accbac17
+# %% ../nbs/06_ratings.ipynb #d21c6af0
 def _opened(batch):
     "Undecoded pictures of a batch, opened"
     return {k: [open_picture(v) for v in vs] if k == 'image' else vs for k, vs in batch.items()}
 
-def _lazy_pictures(ds, image='image', paths=(None,)):
+def _lazy_pictures(ds, image='image', paths=None):
     "A column of pictures or paths as `image`, opened by `open_picture` when a row is asked for"
     from datasets import Dataset, Image as ImageFeature
-    if None not in paths: ds = Dataset.from_dict({image: paths})
+    if paths is not None: ds = Dataset.from_dict({image: [paths.get(i) for i in range(len(ds))]})
     if image != 'image': ds = ds.rename_column(image, 'image')
     return ds.cast_column('image', ImageFeature(decode=False)).with_transform(_opened)
 
 def _decoded(rows, kept, skips, workers=8):
-    "Only those whose picture can be read to its end; each file is read once"
+    "Those whose picture can be read to its end; each file is read once"
     raw = rows.with_format(None)
     def trouble(i):
         try: open_picture(raw[i]['image'])
         except PictureError as e: return str(e)
     first = {}
-    for i, r in enumerate(kept): first.setdefault(r['picture'], i)
+    for r in kept: first.setdefault(r['picture'], r['at'])
     with ThreadPoolExecutor(workers) as pool: bad = dict(zip(first, pool.map(trouble, first.values())))
     for r in kept:
         if bad[r['picture']]: skips(r['row'], bad[r['picture']])
-    ok = [i for i, r in enumerate(kept) if not bad[r['picture']]]
-    return rows.select(ok), [kept[i] for i in ok]
+    return [r for r in kept if not bad[r['picture']]]
 
 # %% ../nbs/06_ratings.ipynb #10b08152
 def _csv(file, sep=None):
@@ -483,7 +485,7 @@ def _first_inside(folder, paths):
         except ValueError as e: why = e
     raise ValueError(why)
 
-# %% ../nbs/06_ratings.ipynb #76338e77
+# %% ../nbs/06_ratings.ipynb #ccb62a4f
 def load_sac(
     db, # The SQLite file
     images, # The folder with the pictures; nothing outside it is opened
@@ -499,12 +501,14 @@ def load_sac(
             key = r['rater'], r['picture'], r['rating']
             if r['rater'] and key in seen: raise ValueError("the same rating again, by the same person")
             if r['picture'] not in files: files[r['picture']] = _first_inside(images, r['paths'])
-            r['rating'] = _rating(r['rating'], (1, 10)); kept.append(r); seen.add(key)
+            r.update(rating=_rating(r['rating'], (1, 10)), at=len(kept))
+            kept.append(r); seen.add(key)
         except ValueError as e: skips(r['row'], e)
     ds = _lazy_pictures(Dataset.from_dict(dict(image=[files[r['picture']] for r in kept])))
-    if verify: ds, kept = _decoded(ds, kept, skips)
+    if verify: kept = _decoded(ds, kept, skips)
     skips.report(len(rows))
     if not kept: raise ValueError(f"None of the {len(rows)} ratings of {db} can be used with {images}")
+    ds = ds.select([r['at'] for r in kept])
     for k in ('caption', 'rating', 'picture'): ds = ds.add_column(k, [r[k] for r in kept])
     ds = ds.add_column('rater', [int(r['rater'] or -1) for r in kept])
     return ds.select_columns(['image', 'caption', 'rating', 'rater', 'picture'])

@@ -8,7 +8,7 @@ __all__ = ['pictures_file', 'readers', 'written', 'checksum', 'write_shard', 'Sh
            'store_name', 'check_settings', 'claim', 'FeatureStore', 'StoreBatches']
 
 # %% ../nbs/08_store.ipynb #bcd2396c
-import functools, hashlib, json, os, re, time, types, uuid
+import functools, hashlib, json, math, os, re, time, types, uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
@@ -87,11 +87,15 @@ def tensor(self:Shard, name):
 @patch
 def _fill(self:Shard, f, buffer, offset):
     "Bytes from `offset` on, until the buffer is full"
-    f.seek(offset)
     while len(buffer):
-        n = f.readinto(buffer)
+        n = _read_at(f, buffer, offset)
         if not n: raise OSError(f"{self.file} ended while it was read")
-        buffer = buffer[n:]
+        buffer, offset = buffer[n:], offset + n
+
+def _read_at(f, buffer, offset):
+    if hasattr(os, 'preadv'): return os.preadv(f.fileno(), [buffer], offset)
+    f.seek(offset)                                     # Windows
+    return f.readinto(buffer)
 
 @patch
 def rows(self:Shard, name, rows, buffers):
@@ -382,16 +386,16 @@ if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_new_pool
 def _read(self:FeatureStore, rows):
     "Rows of the files as one tensor"
     dtype = self.shards[0].tensors[self.layer][0]
-    out = torch.empty(len(rows), *self.in_shape, dtype=dtype)
-    if not len(rows): return out
-    flat = memoryview(out.view(len(rows), -1).view(torch.uint8).numpy()).cast('B')
-    size, shards = len(flat)//len(rows), np.searchsorted(self.first, rows, 'right')-1
+    size = math.prod(self.in_shape)*dtype.itemsize
+    out = np.empty(len(rows)*size, np.uint8)           # NumPy asks for large pages, torch does not
+    flat, shards = memoryview(out), np.searchsorted(self.first, rows, 'right')-1
     def of(s):
         at = np.flatnonzero(shards == s)
         buffers = [flat[j*size:(j+1)*size] for j in at]
         self.shards[s].rows(self.layer, rows[at]-self.first[s], buffers)
     list(_pool.map(of, np.unique(shards)))
-    return out
+    shape = (len(rows), *self.in_shape)
+    return torch.from_numpy(out).view(dtype).view(shape) if len(rows) else torch.empty(shape, dtype=dtype)
 
 # %% ../nbs/08_store.ipynb #68fa4783
 @patch
