@@ -36,7 +36,7 @@ def demo_table(
     **kwargs # As for `sweep`
 ): # A `midu.table.Table`
     "Pictures over prompts and scales, with predicted score and true appeal"
-    return sweep(pipe, scorer, [(p, seed+i) for i, p in enumerate(prompts)], scales, truth=appeal, **kwargs)
+    return sweep(pipe, scorer, [(p, seed+i) for i, p in enumerate(prompts)], scales, judges=appeal, **kwargs)
 
 # %% ../nbs/27_demo.ipynb #2e8178c9
 def step_cost(pipe, scorer, n=4, repeats=5, steps=2):
