@@ -214,6 +214,15 @@ def _check_tables(self:Study):
     if not set(_tables) <= set(tables):
         raise ValueError(f"{self.file} is not a study: it has the tables {', '.join(tables)}")
 
+# %% ../nbs/18_study.ipynb #1d923e0f
+def _differences(old, new):
+    "What differs between two lists of rows of pairs; of the first pair that does"
+    if len(old) != len(new): return [f'it has {len(old)} pairs and checks, given are {len(new)}']
+    for i, (o, n) in enumerate(zip(old, new)):
+        other = [k for k, x, y in zip(_columns, o, n) if x != y]
+        if other: return [f'pair {i} ({n[1]!r}) has another {", ".join(other)}']
+    return []
+
 # %% ../nbs/18_study.ipynb #57aa1d2d
 @patch
 def _begin(self:Study, pairs, checks, settings):
@@ -241,15 +250,6 @@ def _compare(self:Study, rows, settings):
     why += _differences(self.all(f"SELECT {','.join(_columns)} FROM pair ORDER BY id"), rows)
     if why: raise ValueError(f"{self.file} is another study: {'; '.join(why)}. "
                              "Open it without pairs, or begin a new file")
-
-# %% ../nbs/18_study.ipynb #1d923e0f
-def _differences(old, new):
-    "What differs between two lists of rows of pairs; of the first pair that does"
-    if len(old) != len(new): return [f'it has {len(old)} pairs and checks, given are {len(new)}']
-    for i, (o, n) in enumerate(zip(old, new)):
-        other = [k for k, x, y in zip(_columns, o, n) if x != y]
-        if other: return [f'pair {i} ({n[1]!r}) has another {", ".join(other)}']
-    return []
 
 # %% ../nbs/18_study.ipynb #411bc7b5
 def _repeats(main, share, rng):
