@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['midu_extract', 'midu_train', 'midu_sweep', 'midu_guide', 'midu_score', 'midu_evaluate', 'demo_scorer', 'midu_demo']
 
-# %% ../nbs/26_commands.ipynb #0cdc18d9
+# %% ../nbs/26_commands.ipynb #001894db
 import csv, io, math, os, statistics, sys, tempfile, time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from fastcore.script import call_parse, store_true
-from fastcore.xtras import atomic_save
 
 # %% ../nbs/26_commands.ipynb #cc3a3ecd
 @contextmanager
@@ -212,14 +211,22 @@ def _fit(train, out, device, how):
     shutil.rmtree(unfinished, ignore_errors=True)
     return scorer
 
-# %% ../nbs/26_commands.ipynb #665c29f9
+# %% ../nbs/26_commands.ipynb #9107ab78
+def _save(file, data):
+    "Write bytes to a file, completely or not at all"
+    partial = Path(f'{file}.partial')
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, file)
+    finally: partial.unlink(missing_ok=True)
+
 def _write(t, folder, name, **kwargs):
     "A table as page and picture in a folder"
     png = io.BytesIO()
     t.show().savefig(png, format='png', dpi=110)
     page = t.to_html(**kwargs).encode()
     for ending, data in (('html', page), ('png', png.getvalue())):
-        with atomic_save(Path(folder)/f'{name}.{ending}') as f: f.write(data)
+        _save(Path(folder)/f'{name}.{ending}', data)
     print(f"Wrote {Path(folder)/name}.html and {name}.png")
 
 _widths = dict(scale='8g', appeal='8.2f', score='8.2f', won='8.0%', seconds='8.2f')
@@ -298,7 +305,7 @@ def midu_guide(
                    cfg=cfg, bs=min(n, 8), call=_call(negative, size), start=start, stop=stop, **how)
         _before_after(t, Path(out))
 
-# %% ../nbs/26_commands.ipynb #a979a938
+# %% ../nbs/26_commands.ipynb #629c4047
 def _before_after(t, out):
     "Save the pictures, and print the scores of both columns"
     known = [k for k in ('score', 'appeal') if not math.isnan(t.grid(k).sum())]
@@ -308,7 +315,7 @@ def _before_after(t, out):
         for when, s in zip(('before', 'after'), t.scales):
             png = io.BytesIO()
             t.images(s)[i].save(png, 'png')
-            with atomic_save(out/f'{seed}-{when}.png') as f: f.write(png.getvalue())
+            _save(out/f'{seed}-{when}.png', png.getvalue())
     for k in known:
         gain = t.grid(k)[:, 1]-t.grid(k)[:, 0]
         print(f'{k} at scale {t.scales[1]:g}: {gain.mean():+.2f} on average')
@@ -342,7 +349,7 @@ def _open(file, size):
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         print(f'midu_score: {file} was left out: {e}', file=sys.stderr)
 
-# %% ../nbs/26_commands.ipynb #4f6de88c
+# %% ../nbs/26_commands.ipynb #a8481c6c
 def _scored(file):
     "Rows of a CSV of scores that are whole; the file is left with them and nothing else"
     rows = []
@@ -350,11 +357,12 @@ def _scored(file):
         with open(file, newline='', encoding='utf-8') as f: rows = list(csv.reader(f))
         if rows and rows[0] != ['file', 'score']: raise ValueError(f"{file} is no file of scores")
     rows = [r for r in rows[1:] if len(r) == 2 and r[1]]
-    with atomic_save(file, 'w', newline='', encoding='utf-8') as f:
-        csv.writer(f).writerows([['file', 'score'], *rows])
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows([['file', 'score'], *rows])
+    _save(file, text.getvalue().encode())
     return rows
 
-# %% ../nbs/26_commands.ipynb #533f1818
+# %% ../nbs/26_commands.ipynb #81a17d9b
 @call_parse
 def midu_score(
     folder:str, # Pictures, in sub-folders too; captions in its metadata.csv, if there is one
@@ -375,7 +383,7 @@ def midu_score(
         todo = [(p, name) for p, name in files if name not in done]
         models = _models(model, scorer, device, half)
         with open(out, 'a', newline='', encoding='utf-8') if out else nullcontext(sys.stdout) as f:
-            write = csv.writer(f)
+            write = csv.writer(f, lineterminator='\n')
             if not out: write.writerow(['file', 'score'])
             for i in range(0, len(todo), bs):
                 for row in _batch(models, todo[i:i+bs], texts, caption, timestep, seed):
