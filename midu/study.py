@@ -371,7 +371,7 @@ def choices(self:Study): # A DataFrame: rater, position, kind, pair, prompt, see
     df.insert(df.columns.get_loc('answer')+1, 'chosen', chosen)
     return df.astype(dict(scale_a=float, scale_b=float))
 
-# %% ../nbs/18_study.ipynb #bc64d506
+# %% ../nbs/18_study.ipynb #897833f0
 @patch
 def __repr__(self:Study):
     n = dict(self.all('SELECT kind, count(*) FROM pair GROUP BY kind'))
@@ -383,8 +383,12 @@ def __repr__(self:Study):
 
 @patch
 def close(self:Study):
-    "Let go of the file; it is whole, and nothing lies beside it"
-    with self.lock: self.db.close()
+    "Let go of the file; it is whole, without what a killed process may have left beside it"
+    with self.lock:
+        try:
+            if not self.read_only and Path(f'{self.file}-journal').exists():
+                with self.transaction() as db: db.execute('UPDATE meta SET value=value')
+        finally: self.db.close()
 
 @patch
 def __reduce__(self:Study): return Study, (self.file,) # Another process opens it anew
