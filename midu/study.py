@@ -371,7 +371,7 @@ def choices(self:Study): # A DataFrame: rater, position, kind, pair, prompt, see
     df.insert(df.columns.get_loc('answer')+1, 'chosen', chosen)
     return df.astype(dict(scale_a=float, scale_b=float))
 
-# %% ../nbs/18_study.ipynb #897833f0
+# %% ../nbs/18_study.ipynb #9103bd94
 @patch
 def __repr__(self:Study):
     n = dict(self.all('SELECT kind, count(*) FROM pair GROUP BY kind'))
@@ -387,7 +387,8 @@ def close(self:Study):
     with self.lock:
         try:
             if not self.read_only and Path(f'{self.file}-journal').exists():
-                with self.transaction() as db: db.execute('UPDATE meta SET value=value')
+                mark = 'tidied', datetime.now(timezone.utc).isoformat()   # any write does
+                with self.transaction() as db: db.execute('REPLACE INTO meta VALUES(?,?)', mark)
         finally: self.db.close()
 
 @patch
