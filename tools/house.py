@@ -41,7 +41,7 @@ allowed = dict(
     pixels=dict(long=9.3, mean=67.0, wide=24),
     cost=dict(long=5.2, mean=51.4, wide=69, unused=2),
     table=dict(long=18.1, mean=71.4, ifs=7.2, run=5, wide=43, unused=2),
-    study=dict(mean=49.5),
+    study=dict(mean=49.6),
     statistics=dict(mean=52.7),
     classes=dict(long=9.6, mean=57.3, wide=31),
     clip=dict(long=10.1, mean=55.2, wide=35, unused=1),
