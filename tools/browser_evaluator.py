@@ -7,7 +7,7 @@ import numpy as np
 from fastcore.script import call_parse
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from midu.preference import Study, attention_checks
+from midu.study import Study, attention_checks
 
 flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 keys = dict(left='ArrowLeft', right='ArrowRight', tie='ArrowDown', skip='s')
@@ -76,7 +76,7 @@ def new_page(browser, **kwargs):
 def in_lab(browser, folder, out):
     "JupyterLab: a notebook with one cell"
     study, port, rng, log = make_study(folder/'lab.db'), free_port(), random.Random(0), []
-    cell = dict(cell_type='code', id='one', metadata={}, outputs=[], execution_count=None, source="from midu.preference import Evaluator\nEvaluator('lab.db', 'lab')")
+    cell = dict(cell_type='code', id='one', metadata={}, outputs=[], execution_count=None, source="from midu import Evaluator\nEvaluator('lab.db', 'lab')")
     (folder/'evaluate.ipynb').write_text(json.dumps(dict(nbformat=4, nbformat_minor=5, metadata=dict(kernelspec=dict(name='python3', display_name='Python 3')), cells=[cell])))
     server = subprocess.Popen([sys.executable, '-m', 'jupyter', 'lab', '--allow-root', '--no-browser', f'--port={port}', '--IdentityProvider.token=test', f'--ServerApp.root_dir={folder}',
                                '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.news_url=None'], stdout=subprocess.DEVNULL, stderr=open(folder/'lab.log', 'w'))
@@ -102,12 +102,15 @@ def in_lab(browser, folder, out):
 def in_voila(browser, folder, out):
     "midu_evaluate: a desktop and a phone at the same time"
     study, port, rng, log, tap = make_study(folder/'voila.db'), free_port(), random.Random(1), [], []
-    code = f"from midu.preference import midu_evaluate; midu_evaluate({str(folder/'voila.db')!r}, port={port}, token='secret')"
+    code = f"from midu.commands import midu_evaluate; midu_evaluate({str(folder/'voila.db')!r}, port={port}, token='secret')"
     server = subprocess.Popen([sys.executable, '-c', code], stdout=open(folder/'voila.log', 'w'), stderr=subprocess.STDOUT, start_new_session=True)
     try:
         r = wait_for(f'http://127.0.0.1:{port}/', server); assert 'midu-evaluator' not in r.read().decode() and (r.status == 403 or 'login' in r.url or 'token' in r.url), (r.status, r.url)
         url = f'http://127.0.0.1:{port}/?token=secret'
-        page = new_page(browser); page.goto(url); page.locator('.midu-name input').wait_for(); page.screenshot(path=out/'voila_start.png')
+        page, outside = new_page(browser), []
+        near = f'http://127.0.0.1:{port}/', f'ws://127.0.0.1:{port}/', 'data:', 'blob:'
+        page.on('request', lambda r: r.url.startswith(near) or outside.append(r.url)); page.on('websocket', lambda w: w.url.startswith(near) or outside.append(w.url))
+        page.goto(url); page.locator('.midu-name input').wait_for(); page.screenshot(path=out/'voila_start.png')
         page.locator('.midu-name input').fill('desk'); page.keyboard.press('Enter'); page.locator('.midu-pic').first.wait_for()
         phone = new_page(browser, viewport=dict(width=390, height=844), has_touch=True, is_mobile=True, device_scale_factor=2)
         phone.goto(url); phone.locator('.midu-name input').fill('phone'); phone.locator('.midu-start').tap(); phone.locator('.midu-pic').first.wait_for()
@@ -119,10 +122,12 @@ def in_voila(browser, folder, out):
         answer(phone, rng, 14, tap); phone.locator('.midu-end').first.wait_for(); phone.screenshot(path=out/'phone_end.png')
         assert page.evaluate('window.hacked') is None
         check(study, 'desk', log); check(study, 'phone', tap); assert len(study.choices()) == 40
+        assert not outside, outside; print('no request left the machine')
     finally:
-        os.killpg(server.pid, signal.SIGINT)
+        server.send_signal(signal.SIGTERM)
         try: server.wait(20)
-        except subprocess.TimeoutExpired: os.killpg(server.pid, signal.SIGKILL)
+        except subprocess.TimeoutExpired: os.killpg(server.pid, signal.SIGKILL); raise
+    log = (folder/'voila.log').read_text().replace(url, ''); assert 'secret' not in log, log
 
 def table_page(browser, folder, out):
     "The page of a table: no request to the net, sorting, enlarging by mouse and keyboard"

@@ -135,7 +135,7 @@ def environment(work):
 
 def away(python, place, env):
     "Is the midu that is imported the wheel's, and the repository nowhere on the path?"
-    where, *path = json.loads(run(python, '-c', 'import json, sys, midu.demo; print(json.dumps([midu.__file__, *sys.path]))', cwd=place, env=env))
+    where, *path = json.loads(run(python, '-c', 'import json, sys, midu.commands; print(json.dumps([midu.__file__, *sys.path]))', cwd=place, env=env))
     assert Path(where).is_relative_to(Path(python).parent.parent), where
     bad = [p for p in path if p and (Path(p).resolve() == repo or repo in Path(p).resolve().parents and not Path(p).resolve().is_relative_to(repo/'.venv'))]
     assert not bad, bad
