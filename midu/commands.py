@@ -48,14 +48,17 @@ _rules = 'raw', 'share', 'at_most:0.1'
 def _rule(text): # Arguments for `guide`
     "A rule by name: raw, share, at_most:0.1"
     name, _, size = text.partition(':')
-    if name == 'at_most' and size: return dict(clamp=_list('rule', size)[0])
-    if name in ('raw', 'share') and not size: return dict(normalize=True) if name == 'share' else {}
+    if name == 'at_most' and size:
+        from midu.guidance import at_most
+        return dict(rule=at_most(_list('rule', size)[0]))
+    if name in ('raw', 'share') and not size: return dict(rule=name)
     raise ValueError(f"--rule is {text!r}; expected one of {', '.join(_rules)}")
 
 def _scale(head, scale, rule):
     "The scale asked for, or what the scorer recommends"
     if scale is not None: return float(scale)
-    if rule == 'raw' and head.recommended_scale is not None: return head.recommended_scale
+    advice = head.recommended
+    if advice and advice['rule'] == rule: return advice['scale']
     raise ValueError(f"--scale is missing; the scorer recommends none for the rule {rule!r}")
 
 def _call(negative, size): # More arguments for the pipeline
@@ -92,7 +95,7 @@ def _pipeline(model, device, half):
 
 def _models(model, scorer, device, half): # (pipeline, scorer)
     "What draws, and what guides or judges"
-    from midu.world import load_scorer
+    from midu.scorer import load_scorer
     if model and not scorer:
         raise ValueError(f"--model is {model!r} and --scorer is missing; "
                          "the embedded scorer fits only the embedded model")
@@ -102,7 +105,9 @@ def _models(model, scorer, device, half): # (pipeline, scorer)
 # %% ../nbs/26_commands.ipynb #87ce853e
 def _rated(pipe, data, columns, limit, call, seed): # (pictures, captions, ratings)
     "Rated pictures by name, one rating each, in the size that the pipeline draws"
-    from midu.features import Resized, one_each, picture_size, rated_source
+    from midu.features import Resized
+    from midu.pipelines import picture_size
+    from midu.ratings import one_each, rated_source
     if limit < 0: raise ValueError(f"--limit is {limit}; expected at least 0")
     rated, ratings = one_each(rated_source(data, seed, columns))
     if limit: rated, ratings = rated.select(range(min(limit, len(rated)))), ratings[:limit]
@@ -169,7 +174,7 @@ def midu_train(
 ):
     "Train a scorer on stored activations, validate and calibrate it, and save it with a card"
     with _command('midu_train'):
-        from midu.features import FeatureStore
+        from midu.store import FeatureStore
         from midu.scorer import by_picture
         _device(device)
         if not 0 < share < 1: raise ValueError(f"--share is {share}; expected between 0 and 1")
@@ -182,14 +187,12 @@ def midu_train(
 # %% ../nbs/26_commands.ipynb #bb46e008
 def _train(train, valid, out, device, how):
     "Train, calibrate, measure, print and save"
-    from midu.scorer import calibrate, readings
-    if how['loss'] not in readings:
-        raise ValueError(f"--loss is {how['loss']!r}; expected one of {', '.join(readings)}")
+    from midu.scorer import calibrate
     steps = len(train)//how['bs']*how['epochs']
     if not steps: raise ValueError(f"{len(train)} activations to train on are less than a batch "
                                    f"of {how['bs']}; give more pictures, or a smaller --bs")
     scorer = _fit(train, out, device, how)
-    if how['loss'] not in ('regression', 'pairwise'): calibrate(scorer, valid)
+    if scorer.row.likelihood: calibrate(scorer, valid)
     n, scorer.metrics = len(train.picture.unique()), _measured(scorer, valid)
     scorer.model = train.meta.get('_model') or f"a {train.meta['kind']}"
     scorer.data = f"{len(train)} activations of {n} rated pictures, {steps} training step{'s'*(steps != 1)}"
@@ -203,11 +206,12 @@ def _fit(train, out, device, how):
     "A scorer trained, with checkpoints beside it until it is done"
     import hashlib, shutil
     from midu.learner import CheckpointCB, DeviceCB, ProgressCB
-    from midu.scorer import train_scorer
+    from midu.scorer import train_head
     key = hashlib.sha256(repr((train.meta, train.layer, len(train), how)).encode()).hexdigest()[:12]
     unfinished = out/f'unfinished-{key}'
     cbs = [DeviceCB(device or None), ProgressCB(), CheckpointCB(unfinished, seconds=60)]
-    scorer = train_scorer(train, cbs=cbs, **how).cpu()
+    how = dict(how)
+    scorer = train_head(train, how.pop('loss'), cbs=cbs, **how).cpu()
     shutil.rmtree(unfinished, ignore_errors=True)
     return scorer
 
@@ -393,7 +397,7 @@ def midu_score(
 # %% ../nbs/26_commands.ipynb #3a7ac51e
 def _batch(models, files, texts, caption, timestep, seed): # [(name, score)]
     "Scores of a few pictures"
-    from midu.features import picture_size
+    from midu.pipelines import picture_size
     from midu.scorer import score_pictures
     size = picture_size(models[0])
     read = [(name, im) for p, name in files if (im := _open(p, size))]
@@ -433,7 +437,7 @@ def demo_scorer(
     "A scorer from scratch: simulated ratings, features, one epoch"
     from midu.features import extract
     from midu.ratings import Crowd, appeal
-    from midu.scorer import train_scorer
+    from midu.scorer import train_head
     from midu.world import load_pictures
     ds = load_pictures('train')
     if pictures: ds = ds.shuffle(seed=seed).select(range(min(pictures, len(ds))))
@@ -442,7 +446,7 @@ def demo_scorer(
     ratings = rated.drop_duplicates('picture').rating.values
     store = extract(pipe, images, captions, ratings, folder, draws=draws, seed=seed,
                     progress=progress)
-    return train_scorer(store, seed=seed, weight_decay=10.), store
+    return train_head(store, epochs=1, seed=seed), store
 
 # %% ../nbs/26_commands.ipynb #7cf777db
 def _step_cost(pipe, scorer, prompt, n=4, repeats=5, steps=2):
@@ -485,8 +489,8 @@ def midu_demo(
 # %% ../nbs/26_commands.ipynb #fb61faf6
 def _check_demo(rows, scales, out, **numbers):
     "Whatever is wrong is said before the training"
-    from midu.table import _columns, _rows
-    _rows(rows, 0), _columns(_list('scales', scales))
+    from midu.table import table_rows, table_scales
+    table_rows(rows, 0), table_scales(_list('scales', scales))
     for name, (value, least) in numbers.items():
         if value < least: raise ValueError(f"--{name} is {value}; expected at least {least}")
     if not Path(out).is_dir(): raise NotADirectoryError(f"--out is {out!r}, which is not a folder")
@@ -495,7 +499,7 @@ def _show_demo(pipe, scorer, rows, scales, steps, out):
     "Draw the table, print what it says and what it cost, write page and picture"
     from midu.ratings import appeal
     from midu.table import sweep
-    t = sweep(pipe, scorer, rows, scales, truth=appeal, steps=steps)
+    t = sweep(pipe, scorer, rows, scales, judges=appeal, steps=steps)
     cost = _step_cost(pipe, scorer, rows[0][0])
     text = (f'A guided step costs {cost:.2f} times an unguided one (median of alternating runs). '
             'All ratings are simulated.')

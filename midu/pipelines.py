@@ -8,7 +8,7 @@ __all__ = ['kinds', 'flow_names', 'refused', 'conventions', 'pipeline_classes', 
            'on_schedule', 'Step', 'SampleClock', 'Caller', 'calling', 'layout_of', 'Batch', 'find_batch', 'is_same',
            'channel_dim', 'core_of', 'latents_in', 'denoisers_of', 'is_negated', 'input_names', 'Patch', 'Block',
            'Call', 'prediction_of', 'looks_across', 'Drawing', 'understand', 'Conditioned', 'to_unit', 'from_unit',
-           'encode_latents', 'decode_latents']
+           'picture_size', 'encode_latents', 'decode_latents']
 
 # %% ../nbs/07_pipelines.ipynb #b1cf1acc
 import inspect, sys, threading
@@ -749,13 +749,27 @@ def from_unit(vae, z):
     return z*size + mean
 
 # %% ../nbs/07_pipelines.ipynb #58475f2f
-def _device(module): return next(module.parameters()).device
+def _device(module):
+    "Where a module computes: elsewhere than it lies, if accelerate moves it there and back"
+    moved = getattr(getattr(module, '_hf_hook', None), 'execution_device', None)
+    return moved or next(module.parameters()).device
+
+def picture_size(pipe) -> int:
+    "Pixels a side of what a pipeline draws"
+    side = getattr(pipe, 'default_sample_size', None) or denoiser_of(pipe).config.sample_size
+    return side*pipe.vae_scale_factor
 
 def _batch(h, w, bs, most=2**20):
     "Pictures at a time: `bs`, or as many as have a million pixels together"
     return bs or max(1, most//(h*w))
 
 # %% ../nbs/07_pipelines.ipynb #6cdecea9
+def _encode(vae, pixels):
+    "What an autoencoder gives for uint8 pictures: the mean, where it is a distribution"
+    out = vae.encode((pixels.float()/127.5-1).to(_device(vae), vae.dtype))
+    dist = getattr(out, 'latent_dist', None)
+    return out[0] if dist is None else dist.mean
+
 @torch.no_grad()
 def encode_latents(
     vae, # An autoencoder of diffusers: AutoencoderKL, AutoencoderTiny, AutoencoderDC …
@@ -763,12 +777,13 @@ def encode_latents(
     bs:int=None # So many at a time; None: a million pixels
 ) -> torch.Tensor: # (n, c, h/f, w/f)
     "The latents of pictures at unit scale: the mean, where the encoder gives a distribution"
-    x, found = as_pixels(images), []
-    for part in x.split(_batch(*x.shape[-2:], bs)):
-        out = vae.encode((part.float()/127.5-1).to(_device(vae), vae.dtype))
-        dist = getattr(out, 'latent_dist', None)
-        found.append(to_unit(vae, out[0] if dist is None else dist.mean))
-    return torch.cat(found)
+    x, dtype = as_pixels(images), vae.dtype
+    parts = x.split(_batch(*x.shape[-2:], bs))
+    z = torch.cat([_encode(vae, p) for p in parts])
+    if not z.isfinite().all():                 # some overflow in half precision, SDXL's among them
+        try: z = torch.cat([_encode(vae.float(), p) for p in parts])
+        finally: vae.to(dtype)
+    return to_unit(vae, z).to(dtype)
 
 # %% ../nbs/07_pipelines.ipynb #29751301
 @torch.no_grad()

@@ -22,8 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from scipy.stats import rankdata, spearmanr
 from torch import nn
-from .world import encode_latents, models_path, noised
-from .features import Conditioned
+from .world import models_path
+from .pipelines import Conditioned, encode_latents, noised
 from .hooks import capture
 from .learner import CheckpointCB, DataLoaders, DeviceCB, Learner, TrainCB, refuse_nan
 from .schedule import OneCycleCB, kaiming_init
