@@ -19,7 +19,7 @@ class ShardWorker:
         return dict(batch, worker=[os.getpid()]*len(batch['shard']))
     def lacks(self, s): return lacking(self.job.folder, self.job.table, self.job.name, shards=[s])
 
-# %% ../nbs/more/05_many_machines.ipynb #a65de8ed
+# %% ../nbs/more/05_many_machines.ipynb #b3fd440f
 def extract_on_ray(
     build, # A function without arguments that gives an `Extraction`; it runs here and on every worker
     workers:int=2, # How many
@@ -32,6 +32,8 @@ def extract_on_ray(
     with job.begun(verify) as todo:
         if todo:
             shards = ray.data.from_items([dict(shard=s) for s in todo], override_num_blocks=len(todo))
-            made = shards.map_batches(ShardWorker, fn_constructor_args=(build,), batch_size=1, concurrency=workers, **resources)
-            made.materialize()
+            # a worker that is started again finds no arguments: they go into its class
+            own = dict(__init__=lambda self: ShardWorker.__init__(self, build))
+            maker = type('ShardWorker', (ShardWorker,), own)
+            shards.map_batches(maker, batch_size=1, concurrency=workers, **resources).materialize()
     return FeatureStore(job.folder)

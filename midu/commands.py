@@ -103,13 +103,21 @@ def _models(model, scorer, device, half): # (pipeline, scorer)
     return pipe, load_scorer(scorer or None).to(pipe.device)
 
 # %% ../nbs/26_commands.ipynb #87ce853e
-def _rated(pipe, data, columns, limit, call, seed): # (pictures, captions, ratings)
+def _say(store, folder, left_out):
+    "What was made, what was left out, and what comes next"
+    for r in left_out: print(f"left out: {r['file']}, row {r['row']}: {r['reason']}")
+    for r in store.skipped: print(f"left out: picture {r['picture']}: {r['reason']}")
+    print(f'{store}\nNext: midu_train {folder} scorer')
+
+def _rated(pipe, data, columns, limit, call, seed, skip=False, left_out=None):
     "Rated pictures by name, one rating each, in the size that the pipeline draws"
     from midu.features import Resized
     from midu.pipelines import picture_size
     from midu.ratings import one_each, rated_source
     if limit < 0: raise ValueError(f"--limit is {limit}; expected at least 0")
-    rated, ratings = one_each(rated_source(data, seed, columns))
+    own = {} if data.partition(':')[0] == 'embedded' else dict(skipped=left_out)
+    if own and skip: own['on_error'] = 'skip'
+    rated, ratings = one_each(rated_source(data, seed, columns, **own))
     if limit: rated, ratings = rated.select(range(min(limit, len(rated)))), ratings[:limit]
     side = call.get('width') or picture_size(pipe)
     return Resized(rated['image'], side), rated['caption'][:], ratings
@@ -130,32 +138,20 @@ def midu_extract(
     size:str='', # Of the pictures: 768, or 768x512; empty: the model's own
     device:str='', # cpu, cuda, cuda:1, mps; empty: cuda where there is one
     half:store_true=False, # Weights in half precision (on a GPU)
+    dtype:str='float16', # How activations are stored: float16, bfloat16, float32
+    skip:store_true=False, # Leave out what cannot be used, and list it at the end
     seed:int=0 # Of noise, and of the simulated crowd
 ):
     "Store a diffusion model's internal activations for rated pictures"
     with _command('midu_extract'):
         from midu.features import extract
         pipe, call = _pipeline(model, device, half), _call('', size)
-        images, captions, ratings = _rated(pipe, data, columns, limit, call, seed)
-        store = extract(pipe, images, captions, ratings, folder, draws=draws, noise=not clean,
-                        layer=[k.strip() for k in layer.split(',')], bs=bs, shard=shard,
-                        call=call, seed=seed)
-    if int(os.environ.get('RANK', 0)) == 0: print(f'{store}\nNext: midu_train {folder} scorer')
-
-# %% ../nbs/26_commands.ipynb #14cb68fe
-def _rank_interval(rho, n): # (low, high)
-    "95 % interval of a rank correlation of `n` pictures"
-    if n < 4 or not abs(rho) < 1: return -1., 1.
-    half = 1.96*math.sqrt((1+rho**2/2)/(n-3))
-    return math.tanh(math.atanh(rho)-half), math.tanh(math.atanh(rho)+half)
-
-def _measured(scorer, valid): # {what: value and interval, as text}
-    "Rank correlations with the ratings of pictures not trained on, by noise level"
-    from midu.scorer import spearman_by_noise
-    n = len(valid.picture.unique())
-    found = spearman_by_noise(scorer, valid).items()
-    say = lambda v: '{:.3f} (95 %: {:.2f} to {:.2f})'.format(v, *_rank_interval(v, n))
-    return {f'Spearman with {n} validation pictures, timesteps {k}': say(v) for k, v in found}
+        left_out, layers = [], [k.strip() for k in layer.split(',')]
+        images, captions, ratings = _rated(pipe, data, columns, limit, call, seed, skip, left_out)
+        store = extract(pipe, images, captions, ratings, folder, layers, draws, not clean, bs=bs,
+                        shard=shard, call=call, seed=seed, dtype=dtype,
+                        on_error='skip' if skip else 'raise')
+    if int(os.environ.get('RANK', 0)) == 0: _say(store, folder, left_out)
 
 # %% ../nbs/26_commands.ipynb #14c89a34
 @call_parse
@@ -163,8 +159,8 @@ def midu_train(
     store:str, # Folder that midu_extract made
     out:str, # Folder for the scorer; an interrupted training is continued
     layer:str='', # Which of the store's layers; empty: its first
-    loss:str='classes', # classes, emd, ordinal, regression or pairwise
-    epochs:int=1, # Passes over the store
+    reading:str='classes', # classes, emd, ordinal, regression or pairwise
+    epochs:int=2, # Passes over the store
     lr:float=2e-3, # Peak learning rate
     weight_decay:float=10., # AdamW's; 0: the article's plain Adam
     bs:int=128, # Batch size
@@ -174,46 +170,17 @@ def midu_train(
 ):
     "Train a scorer on stored activations, validate and calibrate it, and save it with a card"
     with _command('midu_train'):
+        from midu.learner import ProgressCB
+        from midu.scorer import train_and_save
         from midu.store import FeatureStore
-        from midu.scorer import by_picture
         _device(device)
         if not 0 < share < 1: raise ValueError(f"--share is {share}; expected between 0 and 1")
         if epochs < 1 or bs < 1:
             raise ValueError(f"--epochs is {epochs}, --bs {bs}; expected at least 1")
-        parts = by_picture(FeatureStore(store, layer or None), share, seed)
-        how = dict(loss=loss, epochs=epochs, lr=lr, weight_decay=weight_decay, bs=bs, seed=seed)
-        _train(*parts, Path(out), device, how)
-
-# %% ../nbs/26_commands.ipynb #bb46e008
-def _train(train, valid, out, device, how):
-    "Train, calibrate, measure, print and save"
-    from midu.scorer import calibrate
-    steps = len(train)//how['bs']*how['epochs']
-    if not steps: raise ValueError(f"{len(train)} activations to train on are less than a batch "
-                                   f"of {how['bs']}; give more pictures, or a smaller --bs")
-    scorer = _fit(train, out, device, how)
-    if scorer.row.likelihood: calibrate(scorer, valid)
-    n, scorer.metrics = len(train.picture.unique()), _measured(scorer, valid)
-    scorer.model = train.meta.get('_model') or f"a {train.meta['kind']}"
-    scorer.data = f"{len(train)} activations of {n} rated pictures, {steps} training step{'s'*(steps != 1)}"
-    scorer.save_pretrained(out)
-    print(f"Trained on {scorer.data}" + (': too few to learn much' if steps < 20 else ''))
-    for k, v in scorer.metrics.items(): print(f'{k}: {v}')
-    print(f'Saved {out}. Next: midu_guide "…" --scorer {out} --scale …')
-
-# %% ../nbs/26_commands.ipynb #29781de0
-def _fit(train, out, device, how):
-    "A scorer trained, with checkpoints beside it until it is done"
-    import hashlib, shutil
-    from midu.learner import CheckpointCB, DeviceCB, ProgressCB
-    from midu.scorer import train_head
-    key = hashlib.sha256(repr((train.meta, train.layer, len(train), how)).encode()).hexdigest()[:12]
-    unfinished = out/f'unfinished-{key}'
-    cbs = [DeviceCB(device or None), ProgressCB(), CheckpointCB(unfinished, seconds=60)]
-    how = dict(how)
-    scorer = train_head(train, how.pop('loss'), cbs=cbs, **how).cpu()
-    shutil.rmtree(unfinished, ignore_errors=True)
-    return scorer
+        how = dict(epochs=epochs, lr=lr, weight_decay=weight_decay, bs=bs, seed=seed)
+        _, lines = train_and_save(FeatureStore(store, layer or None), Path(out), reading, share,
+                                  device=device or None, cbs=[ProgressCB()], **how)
+    print(*lines, f'Saved {out}. Next: midu_guide "…" --scorer {out} --scale …', sep='\n')
 
 # %% ../nbs/26_commands.ipynb #9107ab78
 def _save(file, data):
@@ -233,22 +200,21 @@ def _write(t, folder, name, **kwargs):
         _save(Path(folder)/f'{name}.{ending}', data)
     print(f"Wrote {Path(folder)/name}.html and {name}.png")
 
-_widths = dict(scale='8g', appeal='8.2f', score='8.2f', won='8.0%', seconds='8.2f')
-
 def _summary(t):
-    "A line for each scale: means of true appeal and score, pairs won against 0, seconds a picture"
-    yield ' '.join(f'{k:>8}' for k in _widths)
-    for row in t.summary():
-        cells = [f'{"–":>8}' if row[k] is None else format(row[k], f) for k, f in _widths.items()]
-        yield ' '.join(cells)
+    "A line for each scale: a mean for each judge, pairs won against 0, seconds a picture"
+    rows = t.summary()
+    names = [k for k in rows[0] if k != 'n' and any(r[k] is not None for r in rows)]
+    yield ' '.join(f'{k:>8}' for k in names)
+    for r in rows:
+        yield ' '.join(f'{"–" if r[k] is None else format(r[k], ".3g"):>8}' for k in names)
 
 # %% ../nbs/26_commands.ipynb #934a3641
 def _drawn(models, prompts, scales, seeds, folder, embedded, **how):
     "A table; with the true appeal where the model is the embedded one"
     from midu.ratings import appeal
     from midu.table import sweep
-    truth = appeal if embedded else None
-    return sweep(*models, prompts, scales, seeds, Path(folder), truth, **how)
+    judges = appeal if embedded else None
+    return sweep(*models, prompts, scales, seeds, Path(folder), judges, **how)
 
 # %% ../nbs/26_commands.ipynb #f453594b
 @call_parse
@@ -312,7 +278,7 @@ def midu_guide(
 # %% ../nbs/26_commands.ipynb #629c4047
 def _before_after(t, out):
     "Save the pictures, and print the scores of both columns"
-    known = [k for k in ('score', 'appeal') if not math.isnan(t.grid(k).sum())]
+    known = [k for k in t.judges if not math.isnan(t.grid(k).sum())]
     print('seed  ' + '  '.join(f'{k} before → after' for k in known))
     for i, (_, seed) in enumerate(t.rows):
         print(f'{seed:4d}', *[f'{a:10.2f} → {b:.2f}   ' for a, b in (t.grid(k)[i] for k in known)])

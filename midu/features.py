@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['choices', 'raw_pictures', 'picture_keys', 'draw_noise', 'check_timesteps', 'encode_in_parts', 'activations',
            'as_stored', 'Extraction', 'check_call', 'model_name', 'processes', 'meet', 'extract', 'check_room',
-           'Resized', 'midu_extract']
+           'Resized']
 
 # %% ../nbs/09_features.ipynb #c5fa6eb6
 import difflib, hashlib, inspect, os, shutil, warnings
@@ -365,45 +365,3 @@ class Resized:
     def raws(self):
         "The bytes of each picture, and the size: what `picture_keys` asks for"
         for raw in raw_pictures(self.column): yield f'{self.size} '.encode()+raw
-
-# %% ../nbs/09_features.ipynb #fc5c44ff
-@call_parse
-def midu_extract(
-    folder:str, # Where the store is, or will be; an interrupted one is continued
-    data:str='embedded', # embedded[:TASTE] (simulated), sac:DATABASE:FOLDER, a folder, a table, or an id on the hub
-    columns:str='', # The table's columns and scale: caption=text,rating=stars,scale=0:5
-    model:str='', # Model id on the hub or local folder; empty: the embedded model
-    layer:str='mid_block', # Layers, separated by commas
-    draws:int=4, # Noise levels for each picture
-    clean:bool=False, # No noise: the article's other variant
-    bs:int=64, # Activations computed at once
-    limit:int=0, # Use only so many pictures; 0: all
-    device:str='', # cpu, cuda, cuda:1, mps; empty: cuda where there is one
-    half:bool=False, # Weights in half precision (on a GPU)
-    dtype:str='float16', # How activations are stored: float16, bfloat16, float32
-    skip:bool=False, # Leave out rows and pictures that cannot be used, and list them at the end
-    seed:int=0 # Of noise, and of the simulated crowd
-):
-    "Store a diffusion model's internal activations for rated pictures"
-    device = device or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else 'cpu')
-    left_out, on_error = [], 'skip' if skip else 'raise'
-    try:
-        rated, ratings = one_each(rated_source(data, seed, columns, **_errors(data, on_error, left_out)))
-        pipe = load_pipeline(model or None, torch.float16 if half else torch.float32, device)
-        if limit: rated, ratings = rated.select(range(min(limit, len(rated)))), ratings[:limit]
-        images, layers = Resized(rated['image'], picture_size(pipe)), [k.strip() for k in layer.split(',')]
-        store = extract(pipe, images, rated['caption'][:], ratings, folder, layers, draws, not clean,
-                        bs=bs, seed=seed, dtype=dtype, on_error=on_error)
-    except (ValueError, OSError) as e: raise SystemExit(f'midu_extract: {e}')
-    if processes()[0] == 0: _say(store, folder, left_out)
-
-# %% ../nbs/09_features.ipynb #4d1c9791
-def _errors(data, on_error, left_out):
-    "What a source is told about bad rows; the embedded pictures have none"
-    return {} if data.partition(':')[0] == 'embedded' else dict(on_error=on_error, skipped=left_out)
-
-def _say(store, folder, left_out):
-    "What was made, what was left out, and what comes next"
-    for r in left_out: print(f"left out: {r['file']}, row {r['row']}: {r['reason']}")
-    for r in store.skipped: print(f"left out: picture {r['picture']}: {r['reason']}")
-    print(f'{store}\nNext: midu_train {folder} scorer')

@@ -7,9 +7,9 @@ __all__ = ['data_path', 'Thing', 'Light', 'lights', 'palettes', 'cover', 'Place'
            'weather_odds', 'light_phrases', 'style_phrases', 'load_sprites', 'hsv', 'mix', 'day', 'dusk', 'night',
            'grey', 'colour_matrix', 'Scene', 'stars', 'orb', 'heaven', 'draw_sky', 'place', 'studio', 'stand', 'lit',
            'cast', 'glow', 'finish', 'precipitate', 'beach', 'snow', 'meadow', 'forest', 'desert', 'peak', 'mountains',
-           'house', 'city', 'lake', 'moon', 'clouds', 'under_water', 'window', 'room', 'stream', 'choose', 'weather_of',
-           'draw_factors', 'postcard', 'check_factors', 'with_article', 'caption_of', 'random_caption', 'all_captions',
-           'validation_things', 'held_out_pairs', 'postcards', 'load_pictures']
+           'house', 'city', 'lake', 'moon', 'clouds', 'under_water', 'window', 'room', 'stream', 'choose',
+           'check_factors', 'weather_of', 'draw_factors', 'postcard', 'with_article', 'caption_of', 'random_caption',
+           'all_captions', 'validation_things', 'held_out_pairs', 'postcards', 'load_pictures']
 
 # %% ../nbs/01_postcards.ipynb #fb691b23
 import colorsys, hashlib, io, math
@@ -547,7 +547,16 @@ def choose(seed, name, options, odds=None):
     "One of the options, drawn from the stream `name`"
     return options[int(stream(seed, name).choice(len(options), p=odds))]
 
-# %% ../nbs/01_postcards.ipynb #074b9339
+# %% ../nbs/01_postcards.ipynb #55cd298a
+def check_factors(f):
+    "Raise unless every factor is one of those that there are"
+    known = dict(thing=load_sprites(), place=places, light=lights, style=('drawn', '3d', 'flat'), palette=palettes,
+        weather=cover, facing=('left', 'right'))
+    for k, options in known.items():
+        if k in f and f[k] not in options: raise ValueError(f"{k} is {f[k]!r}; expected one of {', '.join(options)}")
+    if not .05 <= f['size'] <= 1.5: raise ValueError(f"size is {f['size']!r}; expected a part of the picture's width, .05 to 1.5")
+
+# %% ../nbs/01_postcards.ipynb #066d72fa
 def weather_of(seed, place, light):
     "The weather where there is a sky; it snows on the snow more often, and never on beach, desert or meadow"
     if not places[place].sky: return 'clear'
@@ -566,10 +575,11 @@ def draw_factors(seed, **given) -> dict:
     f.update(size=.48+.32*u[0], facing='right' if u[1] < .5 else 'left', x=None)
     f.update(across=u[2], down=u[3], adrift=u[4] < .5)
     f.update({k: v for k, v in given.items() if v is not None})
+    check_factors(f)
     f.setdefault('weather', weather_of(seed, f['place'], f['light']))
     return f
 
-# %% ../nbs/01_postcards.ipynb #02b7cd24
+# %% ../nbs/01_postcards.ipynb #f5e40499
 def postcard(
     thing:str=None, place:str=None, # Keys of `load_sprites()` and `places`; None, here and below: drawn from the seed
     light:str=None, style:str=None, # 'day', 'dusk', 'night' or 'grey'; 'drawn', '3d' or 'flat'
@@ -581,22 +591,12 @@ def postcard(
 ) -> tuple: # (RGB picture, dict of its factors)
     "One picture of this world, and all that is to be known about it"
     f = draw_factors(seed, thing=thing, place=place, light=light, style=style, palette=palette, weather=weather, size=size, x=x, facing=facing)
-    check_factors(f)
     s = Scene(stream(seed, 'scene'), 2*px, lights[f['light']](stream(seed, 'sun')), f['style'], f['weather'])
     if places[f['place']].sky: draw_sky(s)
     places[f['place']].draw(s)
     im, spot = finish(s, load_sprites()[f['thing']], f)
     kept = {k: f[k] for k in ('thing', 'place', 'light', 'style', 'palette', 'weather', 'size', 'facing')}
     return im.reduce(2), dict(kept, category=load_sprites()[f['thing']].category, x=float(spot.x), y=float(spot.y), seed=seed)
-
-# %% ../nbs/01_postcards.ipynb #f93b8233
-def check_factors(f):
-    "Raise unless every factor is one of those that there are"
-    known = dict(thing=load_sprites(), place=places, light=lights, style=('drawn', '3d', 'flat'), palette=palettes,
-        weather=cover, facing=('left', 'right'))
-    for k, options in known.items():
-        if f[k] not in options: raise ValueError(f"{k} is {f[k]!r}; expected one of {', '.join(options)}")
-    if not .05 <= f['size'] <= 1.5: raise ValueError(f"size is {f['size']!r}; expected a part of the picture's width, .05 to 1.5")
 
 # %% ../nbs/01_postcards.ipynb #07588708
 light_phrases = dict(day='by day', dusk='at dusk', night='at night', grey='on a grey day')

@@ -315,6 +315,7 @@ def claim(
     finally:
         if lock: lock.release()
 
+# %% ../nbs/08_store.ipynb #c1ea4f01
 def _clear(folder, age=3600):
     "Delete what killed processes had half written, an hour ago or longer"
     for f in folder.glob('*.partial'):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fixed', 'table_rows', 'table_scales', 'as_judges', 'judged', 'png', 'cells_dataset', 'Table', 'call_for',
            'draw_cells', 'with_score', 'try_judges', 'Parts', 'sweep', 'sweep_settings', 'load_table',
-           'encode_pictures', 'Explorer', 'midu_sweep', 'three_captions', 'load_both', 'report']
+           'encode_pictures', 'Explorer']
 
 # %% ../nbs/17_table.ipynb #176bc573
 import base64, html, inspect, io, json, math, time, warnings
@@ -549,68 +549,3 @@ def draw(self:Explorer):
         said = [f'{k} {v:.2f}' for k, v in c.items() if k not in fixed and v is not None]
         lines.append(f'scale {scale:g}: ' + ', '.join(said))
     self.note.value = '<br>'.join(map(html.escape, lines))
-
-# %% ../nbs/17_table.ipynb #b71fdcc8
-def _list(name, text, kind, what):
-    "Numbers separated by commas"
-    try: return [kind(v) for v in str(text).split(',')]
-    except ValueError: raise ValueError(f"--{name} is {text!r}; expected {what} separated by commas")
-
-def _prompts(text):
-    "Prompts of a text with semicolons, or of a file with one a line"
-    try: rows = Path(text[1:]).read_text('utf-8').splitlines() if text.startswith('@') else text.split(';')
-    except (OSError, UnicodeDecodeError) as e: raise ValueError(f"--prompts is {text!r}; {e}")
-    return [p.strip() for p in rows if p.strip()]
-
-# %% ../nbs/17_table.ipynb #edbf1916
-@call_parse
-def midu_sweep(
-    folder:str, # Where to keep the cells, `table.html` and `table.png`; goes on there if interrupted
-    prompts:str='', # Separated by semicolons; or @FILE with one a line; empty: three captions of the embedded pictures
-    scales:str='-20,-10,0,10,20,40', # Guidance scales, separated by commas: --scales=-20,0,20
-    seeds:str='0', # Seeds, separated by commas
-    steps:int=25, cfg:float=3., # Sampling steps; classifier-free guidance
-    bs:int=32, # Cells drawn together
-    normalize:bool=False, # Scales are shares of the predicted noise: 0.1 changes it by a tenth
-    negative:str='', # What not to draw
-    size:int=0, # Pixels a side; 0: the model's own
-    model:str=None, # Model id or folder; none: the embedded model
-    scorer:str=None, # Folder or hub id of a scorer; none: the one for the embedded model
-    half:bool=False, # Weights in half precision (on a GPU)
-    device:str='cpu' # Where to compute
-):
-    "Draw prompts × seeds × scales with mid-u guidance, and write the table as a page and a picture"
-    call = dict(**dict(height=size, width=size) if size else {}, **dict(negative_prompt=negative) if negative else {})
-    try:
-        if model and not scorer:
-            raise ValueError(f"--model is {model!r} and --scorer is missing; the embedded scorer fits only the embedded model")
-        texts, numbers = _prompts(prompts) if prompts else three_captions(), _list('seeds', seeds, int, 'whole numbers')
-        rows = table_rows(texts, numbers)
-        columns = table_scales(_list('scales', scales, float, 'numbers'))
-        pipe, head = load_both(model, scorer, half, device)
-        how = dict(normalize=True) if normalize else {}
-        t = sweep(pipe, head, rows, columns, 0, folder, None if model else appeal, steps, cfg, bs, call, **how)
-    except (ValueError, OSError) as e: raise SystemExit(f'midu_sweep: {e}')
-    report(t, Path(folder))
-
-# %% ../nbs/17_table.ipynb #2b0f93c3
-def three_captions():
-    "Captions of embedded pictures, far apart in the alphabet"
-    names = sorted(set(load_pictures('validation')['caption'][:]))
-    return names[::len(names)//3][:3]
-
-def load_both(model, scorer, half, device):
-    "A pipeline and the scorer for it"
-    pipe = load_pipeline(model, torch.float16 if half else torch.float32, device)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe, load_scorer(scorer).to(device)
-
-def report(t, folder):
-    "Print the summary, write the page and the picture"
-    rows = t.summary()
-    names = [k for k in rows[0] if k != 'n' and any(r[k] is not None for r in rows)]
-    print('  '.join(f'{k:>8}' for k in names))
-    for r in rows: print('  '.join(f'{"–" if r[k] is None else format(r[k], ".3g"):>8}' for k in names))
-    with written(folder/'table.png') as f: t.show().savefig(f, format='png', dpi=110)
-    t.to_html(folder/'table.html', text=f'{len(t.rows)} rows, {len(t.scales)} scales')
-    print(f"Wrote {folder/'table.html'} and {folder/'table.png'}")
