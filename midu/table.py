@@ -69,7 +69,7 @@ def judged(judges, images, prompts) -> dict: # {name: a list of numbers}
     out = {}
     for k, f in judges.items():
         more = (prompts,) if 'prompts' in inspect.signature(f).parameters else ()
-        said = np.asarray(torch.as_tensor(f(images, *more)).cpu(), dtype=float)
+        said = torch.as_tensor(f(images, *more)).double().cpu().numpy()
         if said.shape != (len(images),):
             raise ValueError(f"The judge {k!r} gave numbers of shape {said.shape} for {len(images)} pictures")
         out[k] = said.tolist()
