@@ -7,9 +7,9 @@ __all__ = ['data_path', 'Thing', 'Light', 'lights', 'palettes', 'cover', 'Place'
            'weather_odds', 'light_phrases', 'style_phrases', 'load_sprites', 'hsv', 'mix', 'day', 'dusk', 'night',
            'grey', 'colour_matrix', 'Scene', 'stars', 'orb', 'heaven', 'draw_sky', 'place', 'studio', 'stand', 'lit',
            'cast', 'glow', 'finish', 'precipitate', 'beach', 'snow', 'meadow', 'forest', 'desert', 'peak', 'mountains',
-           'house', 'city', 'lake', 'moon', 'clouds', 'under_water', 'window', 'room', 'stream', 'choose',
-           'check_factors', 'weather_of', 'draw_factors', 'postcard', 'with_article', 'caption_of', 'random_caption',
-           'all_captions', 'validation_things', 'held_out_pairs', 'postcards', 'load_pictures']
+           'house', 'city', 'lake', 'moon', 'clouds', 'water', 'window', 'room', 'stream', 'choose', 'check_factors',
+           'weather_of', 'draw_factors', 'postcard', 'with_article', 'caption_of', 'random_caption', 'all_captions',
+           'validation_things', 'held_out_pairs', 'postcards', 'load_pictures']
 
 # %% ../nbs/01_postcards.ipynb #fb691b23
 import colorsys, hashlib, io, math
@@ -484,9 +484,9 @@ def clouds(s):
         s.poly([(0, base+.07), (1, base+.07), (1, 1), (0, 1)], s.far(mix(shade, white, .35+.3*k), .6-.2*k), ink=False)
     s.floor = H+.05
 
-# %% ../nbs/01_postcards.ipynb #b23c333c
+# %% ../nbs/01_postcards.ipynb #9cb8b217
 @place('water', 'under water', sky=False)
-def under_water(s):
+def water(s):
     "Rays from above, sand, weeds"
     bright, full = dict(day=(1, .85), dusk=(.8, .6), night=(.36, .75), grey=(.72, .28))[s.light.name]
     h = s.u(.48, .58); top, s.mist = hsv(h, .55*full, bright), hsv(h+.06, .95*full, .55*bright)

@@ -291,10 +291,10 @@ class Head(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library_n
         self.in_shape, self.reading, self.layer, self.labels = in_shape, reading, layer, labels
         self.n_out, self.temperature, self.recommended = n_out, temperature, recommended
         self.model, self.data, self.metrics, self.about = model, data, metrics or {}, about
+        self.row = find_reading(reading)
         self.check_settings()
         self.net = make_net(self.in_shape, self.row, self.n_out)
 
-    row = property(lambda self: find_reading(self.reading))
     kind = property(lambda self: kinds[self.row.kind])
 
 # %% ../nbs/10_scorer.ipynb #96bd4cec

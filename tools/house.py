@@ -25,29 +25,33 @@ bars = dict(
 headings = dict(lines='code lines', long='% > 120', mean='mean', ifs='if-else/100', funcs='func > 30',
                 cells='cell > 30', run='run', wide='shown > 80', unused='not shown', up='upward')
 
-groups = {('guidance', 'pipelines'): 460}   # code lines of modules that share a job; the aim is 400
+groups = {('guidance',): 440}   # code lines of modules that share a job; the aim for guidance is 400
 
 # --- what is above a bar today: the most that is allowed there. Rooms that are rebuilt lose their entry.
 
 allowed = dict(
-    world=dict(long=10.8, mean=60.1, run=5, wide=25, unused=7, up=1, cycle=1),
-    hooks=dict(long=3.7, mean=48.3, wide=33, unused=3),
-    learner=dict(long=9.5, mean=57.7, ifs=5.4, run=5, wide=54, unused=13),
-    schedule=dict(long=4.7, mean=56.9, wide=16, unused=2),
-    ratings=dict(long=8.9, mean=62.0, wide=56, unused=2, cycle=1),
-    features=dict(long=13.9, mean=64.6, ifs=6.3, run=9, wide=70, unused=1, cycle=1),
-    scorer=dict(long=11.2, mean=59.8, wide=41, unused=12, cycle=1),
-    guidance=dict(long=12.2, mean=62.6, ifs=12.9, run=16, wide=109, unused=2),
-    pixels=dict(long=9.3, mean=67.0, wide=24),
+    postcards=dict(long=4.5, mean=56.5, ifs=5.1, wide=18, unused=25),
+    world=dict(long=11.3, mean=60.1, run=5, wide=25, unused=7),
+    hooks=dict(unused=2),
+    learner=dict(unused=5),
+    schedule=dict(unused=1),
+    ratings=dict(mean=55.3, wide=147, unused=6),
+    pipelines=dict(mean=48.1, ifs=5.5, run=5, wide=68, unused=14),
+    store=dict(mean=51.1, wide=70, unused=4),
+    features=dict(mean=52.7, wide=104, unused=5),
+    scorer=dict(mean=51.4, wide=1, unused=7),
+    guidance=dict(mean=52.3, ifs=8.7, run=11, wide=111, unused=8),
+    steering=dict(mean=50.3, ifs=5.4, wide=54),
+    guider=dict(mean=50.3, wide=16),
+    pixels=dict(long=7.2, mean=61.7, wide=24),
     cost=dict(long=5.2, mean=51.4, wide=69, unused=2),
-    table=dict(long=18.1, mean=71.4, ifs=7.2, run=5, wide=43, unused=2),
+    table=dict(mean=52.9, wide=78, unused=5),
     study=dict(mean=49.6),
     statistics=dict(mean=52.7),
-    classes=dict(long=9.6, mean=57.3, wide=31),
-    clip=dict(long=10.1, mean=55.2, wide=35, unused=1),
-    discriminator=dict(long=11.6, mean=60.9, wide=30),
-    commands=dict(mean=50.0),
-    steering=dict(long=12.1, mean=61.1, ifs=6.0, wide=45),
+    classes=dict(ifs=11.8),
+    clip=dict(mean=50.9, ifs=5.6),
+    commands=dict(mean=49.3, wide=4),
+    cluster=dict(mean=50.5, wide=33),
 )
 
 # --- reading
@@ -79,7 +83,7 @@ def place(file):
 def rooms():
     "All notebooks that export a module, in reading order"
     out = []
-    for file in sorted([*nbs.glob('*.ipynb'), *nbs.glob('*/*.ipynb')], key=place):
+    for file in sorted([*nbs.glob('*.ipynb'), *nbs.glob('[!_]*/*.ipynb')], key=place):
         cells, module = read(file)
         if module is None: continue
         code = (repo/'midu'/f'{module}.py').read_text(encoding='utf-8')
@@ -226,7 +230,7 @@ def main(
     if where: return print(json.dumps(measured[where][1], indent=1, ensure_ascii=False))
     if exceptions:
         over = {m: {k: round(v[k]+0.05, 1) if isinstance(v[k], float) else v[k] for k, b in bars.items() if v[k] > b} for m, v in found.items()}
-        return print(*[f'    {m}={v},'.replace("'", '') for m, v in over.items() if v], sep='\n')
+        return print(*[f"    {m}=dict({', '.join(f'{k}={n}' for k, n in v.items())})," for m, v in over.items() if v], sep='\n')
     print(*table(found), sep='\n')
     faults = [line for m, (values, places) in measured.items() for line in broken(m, values, places)]
     faults += [f'import cycle through {m}' for m in cycles({r.module: imported(r.tree, home)-{r.module} for r in all_rooms})
