@@ -37,16 +37,16 @@ def _prompts(text):
     return [p.strip() for p in lines if p.strip()]
 
 def _captions(n):
-    "Some captions of the package's pictures, far apart"
-    from midu.world import load_pictures
-    found = list(dict.fromkeys(load_pictures()['caption'][:]))
-    return found[::len(found)//n][:n]
+    "Some captions of the embedded world: the article's first, then others"
+    from midu.postcards import sample_prompts
+    return ['a horse on a beach', *sample_prompts(n-1)]
 
 # %% ../nbs/26_commands.ipynb #62293bd7
 _rules = 'raw', 'share', 'at_most:0.1'
 
 def _rule(text): # Arguments for `guide`
-    "A rule by name: raw, share, at_most:0.1"
+    "A rule by name: raw, share, at_most:0.1; empty: the scorer's own"
+    if not text: return {}
     name, _, size = text.partition(':')
     if name == 'at_most' and size:
         from midu.guidance import at_most
@@ -58,9 +58,14 @@ def _scale(head, scale, rule):
     "The scale asked for, or what the scorer recommends"
     if scale is not None: return float(scale)
     advice = head.recommended
-    if advice and advice['rule'] == rule: return advice['scale']
+    if advice and rule in ('', advice['rule']): return advice['scale']
     raise ValueError(f"--scale is missing; the scorer recommends none for the rule {rule!r}")
 
+def _ladder(head, rule):
+    "Scales around the one that the scorer recommends"
+    return [round(k*_scale(head, None, rule), 6) for k in (-2, -1, 0, .5, 1, 2)]
+
+# %% ../nbs/26_commands.ipynb #6b153e5f
 def _call(negative, size): # More arguments for the pipeline
     "A negative prompt and a size, as far as they are given"
     out = dict(negative_prompt=negative) if negative else {}
@@ -221,13 +226,13 @@ def _drawn(models, prompts, scales, seeds, folder, embedded, **how):
 def midu_sweep(
     folder:str, # Where to keep cells and table; an interrupted sweep is continued
     prompts:str='', # Separated by semicolons; @FILE: one a line; empty: the package's captions
-    scales:str='-20,-10,0,10,20,40', # Separated by commas: --scales=-20,0,20
+    scales:str='', # Separated by commas: --scales=-20,0,20; empty: around what the scorer recommends
     seeds:str='0', # Separated by commas
     steps:int=25, # Sampling steps
-    cfg:float=3., # Classifier-free guidance
-    rule:str='raw', # raw; share: scales are shares of the noise; at_most:0.1
-    start:float=0., # Guide from this fraction of the steps
-    stop:float=1., # … to this one
+    cfg:float=None, # Classifier-free guidance; empty: the pipeline's own
+    rule:str='', # raw; share: scales are shares of the noise; at_most:0.1; empty: the scorer's
+    start:float=None, # Guide from this fraction of the steps; empty: the scorer's
+    stop:float=None, # … to this one
     negative:str='', # Negative prompt
     size:str='', # Of the pictures: 768, or 768x512 (width × height)
     bs:int=32, # Pictures drawn together
@@ -238,9 +243,11 @@ def midu_sweep(
 ):
     "Draw prompts × seeds × scales with guidance, and write the table as a page and a picture"
     with _command('midu_sweep'):
-        what = _prompts(prompts), _list('scales', scales), _list('seeds', seeds, int)
+        texts, numbers = _prompts(prompts), _list('seeds', seeds, int)
+        asked = _list('scales', scales) if scales else []
         how = dict(steps=steps, cfg=cfg, bs=bs, call=_call(negative, size), **_rule(rule))
-        t = _drawn(_models(model, scorer, device, half), *what, folder, not model,
+        models = _models(model, scorer, device, half)
+        t = _drawn(models, texts, asked or _ladder(models[1], rule), numbers, folder, not model,
                    start=start, stop=stop, **how)
         print(*_summary(t), sep='\n')
         _write(t, folder, 'table', text=f'{len(t.rows)} rows, {len(t.scales)} scales')
@@ -252,11 +259,11 @@ def midu_guide(
     out:str='midu-guide', # Folder for the pictures; an interrupted run is continued
     n:int=4, # How many pictures, each before and after
     scale:float=None, # Strength; negative: away; empty: what the scorer recommends
-    rule:str='raw', # raw; share: the scale is a share of the noise; at_most:0.1
-    start:float=0., # Guide from this fraction of the steps
-    stop:float=1., # … to this one
+    rule:str='', # raw; share: the scale is a share of the noise; at_most:0.1; empty: the scorer's
+    start:float=None, # Guide from this fraction of the steps; empty: the scorer's
+    stop:float=None, # … to this one
     steps:int=25, # Sampling steps
-    cfg:float=3., # Classifier-free guidance
+    cfg:float=None, # Classifier-free guidance; empty: the pipeline's own
     negative:str='', # Negative prompt
     size:str='', # Of the pictures: 768, or 768x512 (width × height)
     model:str='', # Model id or folder; empty: the embedded model
@@ -404,7 +411,7 @@ def demo_scorer(
     from midu.features import extract
     from midu.ratings import Crowd, appeal
     from midu.scorer import train_head
-    from midu.world import load_pictures
+    from midu.postcards import load_pictures
     ds = load_pictures('train')
     if pictures: ds = ds.shuffle(seed=seed).select(range(min(pictures, len(ds))))
     images, captions = ds['image'][:], ds['caption'][:]
@@ -422,7 +429,7 @@ def _step_cost(pipe, scorer, prompt, n=4, repeats=5, steps=2):
     def once(guided):
         start, g = time.perf_counter(), torch.Generator().manual_seed(0)
         with guide(pipe, scorer, scale=1.) if guided else nullcontext():
-            pipe([prompt]*n, num_inference_steps=steps, guidance_scale=3., generator=g,
+            pipe([prompt]*n, num_inference_steps=steps, generator=g,
                  output_type='latent')
         return time.perf_counter()-start
     once(True); once(False)
@@ -433,7 +440,7 @@ def _step_cost(pipe, scorer, prompt, n=4, repeats=5, steps=2):
 def midu_demo(
     out:str='.', # Folder for midu_demo.png and midu_demo.html
     prompts:str='', # Separated by semicolons; empty: some of the package's captions
-    scales:str='-80,-40,0,20,40,80', # Separated by commas: --scales=-20,0,20
+    scales:str='-.3,-.15,0,.1,.2,.3', # Shares of the noise, separated by commas: --scales=-.2,0,.2
     pictures:int=0, # How many rated pictures to learn from; 0: all
     draws:int=4, # Noise levels for each picture
     steps:int=25, # Sampling steps
@@ -465,7 +472,7 @@ def _show_demo(pipe, scorer, rows, scales, steps, out):
     "Draw the table, print what it says and what it cost, write page and picture"
     from midu.ratings import appeal
     from midu.table import sweep
-    t = sweep(pipe, scorer, rows, scales, judges=appeal, steps=steps)
+    t = sweep(pipe, scorer, rows, scales, judges=appeal, steps=steps, rule='share')
     cost = _step_cost(pipe, scorer, rows[0][0])
     text = (f'A guided step costs {cost:.2f} times an unguided one (median of alternating runs). '
             'All ratings are simulated.')

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['rules', 'defaults', 'gradient_in_forward', 'norm', 'raw', 'share', 'at_most', 'as_rule', 'Objective', 'recommended',
-           'settled', 'guide', 'followed', 'planned', 'asked', 'splits', 'follow', 'losses_of', 'change_of']
+           'settled', 'guide', 'planned', 'splits', 'asked', 'losses_of', 'change_of', 'follow', 'followed']
 
-# %% ../nbs/11_guidance.ipynb #8286777b
+# %% ../nbs/11_guidance.ipynb #baa3e784
 import dataclasses, math, threading, warnings, weakref
 from contextlib import nullcontext
 from copy import deepcopy
@@ -19,7 +19,7 @@ from .hooks import Hooks, find_module, map_tensors, pick
 from .pipelines import Block, core_of, denoisers_of, input_names, looks_across
 from .pipelines import prediction_of, understand
 
-# %% ../nbs/11_guidance.ipynb #78d32422
+# %% ../nbs/11_guidance.ipynb #021eefbb
 def _each(v, like):
     "One number a sample, in as many dimensions as `like` has"
     return v.view(-1, *[1]*(like.ndim-1))
@@ -33,7 +33,7 @@ def _lifted(acts, leaf, grads, retain_graph=False):
     found, = torch.autograd.grad(acts, leaf, grads, retain_graph=retain_graph)
     return [found.float()*_each(size, leaf)]
 
-# %% ../nbs/11_guidance.ipynb #4fc97426
+# %% ../nbs/11_guidance.ipynb #9c137276
 @torch.enable_grad()
 def _pull(acts, losses, leaf):
     "Gradients of losses at the latents: through the heads, then through the denoiser"
@@ -54,7 +54,10 @@ def _pull(acts, losses, leaf):
         found += back(ways, leaf, grads, retain_graph=i < len(totals)-1)
     return found
 
-# %% ../nbs/11_guidance.ipynb #4a853dfc
+# %% ../nbs/11_guidance.ipynb #a98cca17
+_hooking = threading.Lock()   # torch numbers its hooks without one
+
+# %% ../nbs/11_guidance.ipynb #d79149d5
 def gradient_in_forward(
     forward, # The denoiser's forward
     reads, # {name: what}: a module; None: the latents; a function of (latents, output), after the pass
@@ -75,7 +78,7 @@ def gradient_in_forward(
     after = {k: v for k, v in reads.items() if v is not None and not isinstance(v, nn.Module)}
     layers = {k: v for k, v in reads.items() if isinstance(v, nn.Module)}
     try:
-        for k, v in layers.items(): handles.append(v.register_forward_hook(partial(look, k)))
+        with _hooking: handles += [v.register_forward_hook(partial(look, k)) for k, v in layers.items()]
         with torch.enable_grad():
             for k in reads.keys()-layers.keys()-after.keys(): look(k, None, None, leaf)
             out = forward(leaf, *args, **kwargs)
@@ -85,7 +88,7 @@ def gradient_in_forward(
     if not grads: raise RuntimeError(f"The denoiser ran without reaching {reads.keys()-acts.keys()}")
     return map_tensors(out, torch.Tensor.detach) if after else out, grads
 
-# %% ../nbs/11_guidance.ipynb #b34f7735
+# %% ../nbs/11_guidance.ipynb #ffef39c4
 def norm(v):
     "Each sample's norm, in as many dimensions as `v` has"
     return v.flatten(1).norm(dim=1).view(-1, *[1]*(v.ndim-1))
@@ -106,7 +109,7 @@ def at_most(size:float):
         return change*(size*norm(noise)/norm(change).clamp(min=1e-30)).clamp(max=1)
     return _named(rule, f'at_most({size:g})')
 
-# %% ../nbs/11_guidance.ipynb #b9ddedfc
+# %% ../nbs/11_guidance.ipynb #8244e368
 def _named(rule, name):
     rule.__name__ = name
     return rule
@@ -121,7 +124,7 @@ def as_rule(rule):
     name = getattr(rule, '__name__', rule)
     raise ValueError(f"rule is {name!r}; expected {', '.join(rules)}, share(.1), at_most(.1) or a function")
 
-# %% ../nbs/11_guidance.ipynb #9ab75f65
+# %% ../nbs/11_guidance.ipynb #d6a59f16
 @dataclasses.dataclass(eq=False)
 class Objective:
     "Something to go down while sampling: `loss(head(…))` of what the denoiser computes"
@@ -138,7 +141,7 @@ class Objective:
         self.reads = self.reads or getattr(self.head, 'layer', None)
         self._prepare()
 
-# %% ../nbs/11_guidance.ipynb #dc4f741b
+# %% ../nbs/11_guidance.ipynb #ff699367
 @patch
 def _prepare(self:Objective):
     "Refuse what cannot be one; and what is the same at every call"
@@ -168,7 +171,7 @@ def _fitting(like):
         return v.to(like) if like is not None else v.float()
     return fit
 
-# %% ../nbs/11_guidance.ipynb #084ffe07
+# %% ../nbs/11_guidance.ipynb #32aa0658
 @patch
 def __call__(self:Objective,
     acts, # {name: tensor} of what it reads, or the one tensor
@@ -192,12 +195,10 @@ def __call__(self:Objective,
     is_score = isinstance(prediction, torch.Tensor) and prediction.shape == loss.shape
     return (prediction if is_score else -loss).detach(), loss
 
-# %% ../nbs/11_guidance.ipynb #11acc049
+# %% ../nbs/11_guidance.ipynb #f0027398
 def recommended(head) -> dict:
     "What a head advises: scale, rule, start, stop, every; as far as it does"
     found = dict(getattr(head, 'recommended', None) or {})
-    scale = getattr(head, 'recommended_scale', None)
-    if not found and scale is not None: found = dict(scale=scale)
     return {k: v for k, v in found.items() if k in defaults and v is not None}
 
 defaults = dict(scale=None, rule='raw', start=0., stop=1., every=1)
@@ -208,13 +209,14 @@ def settled(o:Objective, advice:dict=None, **asked) -> Objective:
     told = {k: v for d in (asked, own) for k, v in d.items() if v is not None}
     advice = recommended(o.head) if advice is None else advice
     rule, its = as_rule(told.get('rule', advice.get('rule', 'raw'))), as_rule(advice.get('rule', 'raw'))
-    if rule is not its: advice.pop('scale', None)
+    if 'rule' in told:                          # a rule of one's own: of the advice only its scale
+        advice = {k: v for k, v in advice.items() if k == 'scale' and rule is its}
     if rule.__name__.startswith('share('): advice.setdefault('scale', 1.)
     whole = {**defaults, **advice, **told, 'rule': rule}
     whole['scale'] = _scale(whole['scale'], rule)
     return _checked(dataclasses.replace(o, **whole))
 
-# %% ../nbs/11_guidance.ipynb #d0e675aa
+# %% ../nbs/11_guidance.ipynb #fa867ba1
 def _scale(value, rule):
     "A scale as a finite number, a tensor of them (one a picture), or a function of the step"
     if callable(value): return value
@@ -242,7 +244,7 @@ def _checked(o):
     o.is_zero = not callable(o.scale) and not torch.as_tensor(o.scale).any()
     return o
 
-# %% ../nbs/11_guidance.ipynb #b04310d5
+# %% ../nbs/11_guidance.ipynb #2f6e6d83
 @patch
 def is_on(self:Objective, i, n):
     "Is step `i` of `n` one of its steps?"
@@ -250,7 +252,7 @@ def is_on(self:Objective, i, n):
     inside = self.start <= i/n+tiny and i/n+tiny < self.stop
     return inside and (i-first) % self.every == 0
 
-# %% ../nbs/11_guidance.ipynb #bd62dded
+# %% ../nbs/11_guidance.ipynb #6b8aa0e0
 class guide(Block):
     "Guide what is drawn in a `with` block by the gradient of objectives on the denoiser"
     moves = False # Does it put hooks on layers? (`steer` does)
@@ -274,7 +276,7 @@ class guide(Block):
         self.layers, self.used = {}, False
         self._forget()
 
-# %% ../nbs/11_guidance.ipynb #180f0b57
+# %% ../nbs/11_guidance.ipynb #ef2fb26a
 def _flat(what):
     return [o for w in what for o in (_flat(w) if isinstance(w, (list, tuple)) else [w])]
 
@@ -304,7 +306,7 @@ def _forget(self:guide):
     self.drawings, self.checked, self.calls = {}, False, 0
     self._rows, self._history = [], []
 
-# %% ../nbs/11_guidance.ipynb #2bb7a381
+# %% ../nbs/11_guidance.ipynb #385dbb22
 @patch
 def __repr__(self:guide):
     self.used = True
@@ -331,7 +333,7 @@ def history(self:guide) -> list:
                 self._history.append(dict(run=run, step=step, timestep=t, picture=i, **row))
     return self._history
 
-# %% ../nbs/11_guidance.ipynb #89e06469
+# %% ../nbs/11_guidance.ipynb #6dcb202a
 def _with_parameters(cls):
     "A class whose docstring lists its parameters, from the comments beside them"
     from fastcore.docments import docments
@@ -342,7 +344,7 @@ def _with_parameters(cls):
 
 _with_parameters(guide);
 
-# %% ../nbs/11_guidance.ipynb #4ccae71a
+# %% ../nbs/11_guidance.ipynb #5599bf9d
 @patch
 def open(self:guide, denoisers):
     "Begin to guide these denoisers, in this thread or task"
@@ -361,7 +363,7 @@ def __exit__(self:guide, kind, *exc):
     self.drawings, self.layers = {}, {}
     if kind is None: self._report()
 
-# %% ../nbs/11_guidance.ipynb #dc7ffd79
+# %% ../nbs/11_guidance.ipynb #bbd2e698
 @patch
 def _report(self:guide):
     "Say aloud what one would not see"
@@ -376,11 +378,11 @@ def _report(self:guide):
     if bad:
         warnings.warn(f"{len(bad)} steps were left unguided for some pictures because their gradient was not "
                       "finite; try a smaller scale or higher precision")
-    if top > 1:
+    if top > 2:
         warnings.warn(f"Guidance changed the noise by up to {top:.1f} times its own norm: pictures may break; "
                       "try a smaller scale, or rule=at_most(.3)")
 
-# %% ../nbs/11_guidance.ipynb #0b5d4eda
+# %% ../nbs/11_guidance.ipynb #9b81c779
 @patch
 def __del__(self:guide):
     if not self.__dict__.get('used', True):
@@ -399,33 +401,7 @@ def _set_scale(self, value):
 
 guide.scale = guide.scale.setter(_set_scale)
 
-# %% ../nbs/11_guidance.ipynb #2a4fac53
-@patch
-def answer(self:guide, patch, guides, inputs):
-    "A call while blocks are open: guided, or not, or with what the call before has found"
-    told = next((g.batch for g in guides if g.batch), None)
-    drawing, call = understand(patch, inputs, guides[0].drawings, guides[-1].pipe(), told)
-    for g in guides: g.calls += 1
-    moving = [g for g in guides if g.moves]
-    if not moving: return followed(patch.forward, guides, drawing, call)
-    with Hooks() as hooks:
-        for g in moving: g.prepare(call, hooks)
-        return followed(patch.eager, guides, drawing, call)
-
-def followed(forward, guides, drawing, call):
-    "The output, along the gradients of the objectives at work"
-    if call.delta is None:
-        key, plan = ([g.plan for g in guides], call.step.n), drawing.plan
-        if plan is None or plan[0] != key:
-            plan = drawing.plan = key, *planned(guides, drawing.clock, call)
-        groups = plan[1][call.step.i]
-        if not all(g.checked for g in guides): groups = asked(guides, groups)
-        if not groups: return forward(**call.inputs)
-        out, call.delta = follow(call, groups, apart=plan[2])
-    else: out = forward(**call.inputs)
-    return out if call.delta is None else call.add(out)
-
-# %% ../nbs/11_guidance.ipynb #6b3f2528
+# %% ../nbs/11_guidance.ipynb #c003c194
 def planned(guides, clock, call):
     "For each step [(rule, [(guide, objective, scale), …])]; and does the other half run apart?"
     steps, order = [], getattr(clock.scheduler, 'order', 1)
@@ -439,15 +415,7 @@ def planned(guides, clock, call):
         steps.append(list(groups.values()))
     return steps, splits(guides, call)
 
-# %% ../nbs/11_guidance.ipynb #d120aebe
-def asked(guides, groups):
-    "At the first call all objectives are asked, the others at scale 0: does every head fit its layer?"
-    there = {id(o) for _, group in groups for _, o, _ in group}
-    new = [(g, o) for g in guides if not (g.checked or g.moves) for o in g.plan if not o.is_zero]
-    for g in guides: g.checked = True
-    return groups + [(o.rule, [(g, o, 0.)]) for g, o in new if id(o) not in there]
-
-# %% ../nbs/11_guidance.ipynb #4bc63969
+# %% ../nbs/11_guidance.ipynb #ebee72dc
 def splits(guides, call):
     "Does the half without the prompt run apart? The least work; but a small network is faster whole"
     if len(call.batch.parts) != 2 or any(g.moves for g in guides): return False
@@ -457,28 +425,15 @@ def splits(guides, call):
     places = call.latents.numel()//call.channels
     return places >= 4096 or call.patch.compiled if said is None else said
 
-# %% ../nbs/11_guidance.ipynb #be2be1a5
-def follow(call, groups, apart):
-    "The denoiser's output, and what guidance adds to the prediction of each picture"
-    patch, batch, level, c = call.patch, call.batch, call.step.level, call.channels
-    name, rows = patch.names[0], slice(None) if apart else batch.cond   # what is asked about
-    inputs = call.cond() if apart else call.inputs                       # what goes through under grad
-    latents, others = inputs[name].tensor_split([c], call.dim)
-    def forward(leaf): return patch.eager(**{**inputs, name: torch.cat([leaf, others], call.dim)})
-    def clean(leaf, out):
-        return level.clean(prediction_of(out).narrow(call.dim, 0, c).float(), leaf.float())
-    asked = [(g, k) for _, group in groups for g, o, _ in group for k in o.names]
-    reads = {k: g.layers[patch.denoiser].get(k) for g, k in asked}       # None: the latents
-    if 'x0' in reads: reads['x0'] = clean
-    losses = partial(losses_of, groups, call, rows, seen := [])
-    keep = saved_tensors_hooks(torch.Tensor.detach, lambda v: v) if patch.stored else nullcontext()
-    with keep: out, grads = gradient_in_forward(forward, reads, losses, latents)
-    pred = prediction_of(out).narrow(call.dim, 0, c).float()
-    noise = level.noise(pred, latents.float())[rows]
-    delta = change_of(seen, [g[rows].float() for g in grads], noise, call)
-    return call.join(out) if apart else out, delta
+# %% ../nbs/11_guidance.ipynb #3c80d695
+def asked(guides, groups):
+    "At the first call all objectives are asked, the others at scale 0: does every head fit its layer?"
+    there = {id(o) for _, group in groups for _, o, _ in group}
+    new = [(g, o) for g in guides if not (g.checked or g.moves) for o in g.plan if not o.is_zero]
+    for g in guides: g.checked = True
+    return groups + [(o.rule, [(g, o, 0.)]) for g, o in new if id(o) not in there]
 
-# %% ../nbs/11_guidance.ipynb #558dc874
+# %% ../nbs/11_guidance.ipynb #f8311fd1
 def losses_of(groups, call, rows, seen, acts):
     "A loss for each gradient; `seen` gets [(rule, [(guide, scale, score, loss), …])]"
     n, total = call.batch.n, call.batch.n if rows == slice(None) else call.batch.total
@@ -505,7 +460,7 @@ def _now(scale, step, loss):
     if len(value) == len(loss): return value.to(loss.device)
     raise ValueError(f"scale has {len(value)} numbers, the batch has {len(loss)} pictures")
 
-# %% ../nbs/11_guidance.ipynb #cc2ace0c
+# %% ../nbs/11_guidance.ipynb #93fc0560
 def change_of(seen, grads, noise, call):
     "What the objectives change the prediction by, a picture each; and a row for each guide's history"
     change, step = torch.zeros_like(noise), call.step
@@ -523,3 +478,50 @@ def change_of(seen, grads, noise, call):
         table = torch.stack([v.to(noise.device, torch.float32) for v in values])
         g._rows.append((call.run, step.i, step.timestep, table))
     return step.level.change(torch.where(size.isfinite(), change, 0.))
+
+# %% ../nbs/11_guidance.ipynb #9a4db31f
+def follow(call, groups, apart):
+    "The denoiser's output, and what guidance adds to the prediction of each picture"
+    patch, batch, level, c = call.patch, call.batch, call.step.level, call.channels
+    name, rows = patch.names[0], slice(None) if apart else batch.cond   # what is asked about
+    inputs = call.cond() if apart else call.inputs                       # what goes through under grad
+    latents, others = inputs[name].tensor_split([c], call.dim)
+    def forward(leaf): return patch.eager(**{**inputs, name: torch.cat([leaf, others], call.dim)})
+    def clean(leaf, out):
+        return level.clean(prediction_of(out).narrow(call.dim, 0, c).float(), leaf.float())
+    asked = [(g, k) for _, group in groups for g, o, _ in group for k in o.names]
+    reads = {k: g.layers[patch.denoiser].get(k) for g, k in asked}       # None: the latents
+    if 'x0' in reads: reads['x0'] = clean
+    losses = partial(losses_of, groups, call, rows, seen := [])
+    keep = saved_tensors_hooks(torch.Tensor.detach, lambda v: v) if patch.stored else nullcontext()
+    with keep: out, grads = gradient_in_forward(forward, reads, losses, latents)
+    pred = prediction_of(out).narrow(call.dim, 0, c).float()
+    noise = level.noise(pred, latents.float())[rows]
+    delta = change_of(seen, [g[rows].float() for g in grads], noise, call)
+    return call.join(out) if apart else out, delta
+
+# %% ../nbs/11_guidance.ipynb #e3049a9b
+@patch
+def answer(self:guide, patch, guides, inputs):
+    "A call while blocks are open: guided, or not, or with what the call before has found"
+    told = next((g.batch for g in guides if g.batch), None)
+    drawing, call = understand(patch, inputs, guides[0].drawings, guides[-1].pipe(), told)
+    for g in guides: g.calls += 1
+    moving = [g for g in guides if g.moves]
+    if not moving: return followed(patch.forward, guides, drawing, call)
+    with Hooks() as hooks:
+        for g in moving: g.prepare(call, hooks)
+        return followed(patch.eager, guides, drawing, call)
+
+def followed(forward, guides, drawing, call):
+    "The output, along the gradients of the objectives at work"
+    if call.delta is None:
+        key, plan = ([g.plan for g in guides], call.step.n), drawing.plan
+        if plan is None or plan[0] != key:
+            plan = drawing.plan = key, *planned(guides, drawing.clock, call)
+        groups = plan[1][call.step.i]
+        if not all(g.checked for g in guides): groups = asked(guides, groups)
+        if not groups: return forward(**call.inputs)
+        out, call.delta = follow(call, groups, apart=plan[2])
+    else: out = forward(**call.inputs)
+    return out if call.delta is None else call.add(out)

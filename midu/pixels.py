@@ -72,4 +72,4 @@ class TinyDecoder(nn.Module):
         layers = [nn.Conv2d(channels, 2*width, 3, 1, 1), nn.ReLU(), nn.Conv2d(2*width, width, 3, 1, 1), nn.ReLU()]
         for _ in range(ups): layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, 1, 1), nn.ReLU()]
         self.net = nn.Sequential(*layers, nn.Conv2d(width, 3, 3, 1, 1))
-    def forward(self, latents): "(n, 4, h, w) to (n, 3, h·2^ups, w·2^ups)"; return self.net(3*torch.tanh(latents/3))
+    def forward(self, latents): "(n, channels, h, w) to (n, 3, h·2^ups, w·2^ups)"; return self.net(3*torch.tanh(latents/3))

@@ -20,7 +20,8 @@ import numpy as np, torch
 from fastcore.basics import patch
 from PIL import Image, ImageCms, ImageOps
 from tqdm.auto import tqdm
-from .world import as_pixels, load_pictures
+from .postcards import load_pictures
+from .world import as_pixels
 
 # %% ../nbs/06_ratings.ipynb #57131928
 def to_scale(values, lo, hi) -> np.ndarray: # (n,) numbers from 1 to 10
@@ -77,7 +78,7 @@ class ByColumn:
 tastes = dict(
     appeal=appeal, warm=warm, dark=dark, contrast=contrast, calm=calm,
     night=ByColumn('light', dict(night=10., dusk=7., grey=3.)),
-    large=ByColumn('size', (.3, .8)),       # of the picture's width
+    large=ByColumn('size', (.48, .8)),      # of the picture's width
     left=ByColumn('x', (.75, .25)))         # the thing's middle, from 0 at the left edge to 1
 
 def true_ratings(

@@ -16,7 +16,8 @@ from fastcore.basics import NotStr, patch
 from fastcore.script import call_parse
 from PIL import Image
 from tqdm.auto import tqdm
-from .world import load_pictures, load_pipeline
+from .postcards import load_pictures
+from .world import load_pipeline
 from .ratings import appeal
 from .features import check_call, picture_size
 from .store import as_settings, claim, fingerprint, pipeline_settings, store_name, written
@@ -141,13 +142,12 @@ def call_for(call, n) -> dict:
     "Arguments of a pipeline for `n` prompts: a text is said for each of them"
     return {k: [v]*n if k.startswith('negative_prompt') and isinstance(v, str) else v for k, v in call.items()}
 
-def draw_cells(pipe, scorer, rows, scale, judges, steps, cfg, call, **kwargs) -> list: # Dicts, as `Table` takes them
+def draw_cells(pipe, scorer, rows, scale, judges, steps, call, **kwargs) -> list: # Dicts, as `Table` takes them
     "Pictures of some rows at one scale, judged"
     prompts, gs = [p for p, _ in rows], [torch.Generator().manual_seed(s) for _, s in rows]
     start = time.perf_counter()
     with guide(pipe, scorer, scale=scale, **kwargs):
-        images = pipe(prompts, num_inference_steps=steps, guidance_scale=cfg, generator=gs,
-                      **call_for(call, len(rows))).images
+        images = pipe(prompts, num_inference_steps=steps, generator=gs, **call_for(call, len(rows))).images
     seconds = (time.perf_counter()-start)/len(rows)
     said = judged(judges, images, prompts)
     return [dict(prompt=p, seed=s, scale=scale, image=im, seconds=seconds, **{k: v[i] for k, v in said.items()})
@@ -159,10 +159,10 @@ def with_score(pipe, scorer, judges, call) -> dict:
     def score(images, prompts): return score_pictures(pipe, scorer, images, prompts, call=call_for(call, len(prompts)))
     return dict(score=score, **judges)
 
-def try_judges(pipe, judges, call):
+def try_judges(pipe, judges, call, prompt='a'):
     "One grey picture for every judge: one that fails must not do so after hours of drawing"
     size = [call.get(k) or picture_size(pipe) for k in ('width', 'height')]
-    judged(judges, [Image.new('RGB', size, 'grey')], ['a'])
+    judged(judges, [Image.new('RGB', size, 'grey')], [prompt])
 
 # %% ../nbs/17_table.ipynb #39d82320
 class Parts:
@@ -204,33 +204,36 @@ def sweep(
     seeds=0, # A seed or several; every prompt is drawn with each
     folder=None, # Where to keep the cells, to go on after an interruption; None: only in memory
     judges=None, # Functions of pictures (and prompts): one, several, or a dict with their names
-    steps:int=25, cfg:float=3., # Sampling steps and classifier-free guidance
+    steps:int=25, cfg:float=None, # Sampling steps; classifier-free guidance, None: the pipeline's own
     bs:int=32, # Cells drawn together
     call=None, # More arguments for the pipeline, as a dict: height, width, negative_prompt …
     progress:bool=True, # Show a bar?
     **kwargs # More arguments for `guide`: start, stop, every …
 ) -> Table:
     "Pictures of all rows at all scales, with what judges say, and time"
-    rows, scales, call, own = table_rows(prompts, seeds), table_scales(scales), call or {}, as_judges(judges)
-    _check_sizes(pipe, call, steps=steps, bs=bs)
+    rows, scales, own = table_rows(prompts, seeds), table_scales(scales), as_judges(judges)
+    call = _checked(pipe, call, cfg, steps=steps, bs=bs)
     said = with_score(pipe, scorer, own, call)
-    one = lambda b, s: draw_cells(pipe, scorer, b, s, said, steps, cfg, call, **kwargs)
+    one = lambda b, s: draw_cells(pipe, scorer, b, s, said, steps, call, **kwargs)
     work = [(s, k, rows[i:i+bs]) for s in scales for k, i in enumerate(range(0, len(rows), bs))]
-    bar = tqdm(total=len(rows)*len(scales), desc='drawing', disable=not progress, leave=False)
+    shown = lambda batches: list(_with_bar(len(rows)*len(scales), progress, batches))
     if folder is None:
-        try_judges(pipe, said, call)
-        return _joined([cells_dataset(c) for c in _with_bar(bar, ((b, one(b, s)) for s, _, b in work))])
-    settings = sweep_settings(pipe, scorer, rows, own, steps=steps, cfg=cfg, bs=bs, call=call, guide=kwargs)
+        try_judges(pipe, said, call, rows[0][0])
+        return _joined([cells_dataset(c) for c in shown((b, one(b, s)) for s, _, b in work)])
+    settings = sweep_settings(pipe, scorer, rows, own, steps=steps, bs=bs, call=call, guide=kwargs)
     with claim(folder, settings, 'sweep.json', 'part_*'):
         parts = Parts(folder, store_name(settings))
-        kept = _kept(parts, work, one, lambda: try_judges(pipe, said, call))
-        return _joined(list(_with_bar(bar, kept)), settings)
+        kept = _kept(parts, work, one, lambda: try_judges(pipe, said, call, rows[0][0]))
+        return _joined(shown(kept), settings)
 
 # %% ../nbs/17_table.ipynb #6a17fc11
-def _check_sizes(pipe, call, **sizes):
+def _checked(pipe, call, cfg, **sizes) -> dict:
+    "More arguments for the pipeline, each of them one that it takes"
+    call = dict(call or {}, **({} if cfg is None else dict(guidance_scale=cfg)))
     check_call(pipe, call)
     for k, v in sizes.items():
         if v < 1: raise ValueError(f"{k} is {v}; expected at least 1")
+    return call
 
 def sweep_settings(pipe, scorer, rows, judges, **kwargs) -> dict:
     "What the cells depend on besides the scale"
@@ -238,6 +241,7 @@ def sweep_settings(pipe, scorer, rows, judges, **kwargs) -> dict:
     own = as_settings(prompts=prompts, seeds=seeds, objective=scorer, judges=judges, **kwargs)
     return dict(own, **pipeline_settings(pipe))
 
+# %% ../nbs/17_table.ipynb #b882cb9d
 def _kept(parts, work, draw, first):
     "Cells that are there, or are drawn and kept; damaged files are named and drawn again"
     for s, k, b in work:
@@ -249,8 +253,8 @@ def _kept(parts, work, draw, first):
         parts.write(file, draw(b, s))
         yield b, parts.read(file, keys)
 
-def _with_bar(bar, batches):
-    with bar:
+def _with_bar(total, progress, batches):
+    with tqdm(total=total, desc='drawing', disable=not progress, leave=False) as bar:
         for rows, cells in batches: yield cells; bar.update(len(rows))
 
 def _joined(parts, meta=None):
@@ -500,9 +504,9 @@ class Explorer:
         prompts, # Suggestions; any other text may be typed
         scales=None, # Lowest and highest scale of the slider; None: from the scorer's recommended one
         judges=None, # As in `sweep`
-        steps:int=25, cfg:float=3., **kwargs # As in `sweep`
+        steps:int=25, cfg:float=None, **kwargs # As in `sweep`
     ):
-        top = 8*(getattr(scorer, 'recommended', None) or dict(scale=0))['scale'] if scales is None else 0
+        top = 2*(getattr(scorer, 'recommended', None) or dict(scale=0))['scale'] if scales is None else 0
         lo, hi = scales or (-top, top)
         if not lo < hi: raise ValueError(f"scales is {(lo, hi)}; expected the lowest and the highest")
         self.pipe, self.scorer, self.memory = pipe, scorer, {}

@@ -107,7 +107,7 @@ def build(work):
 def inspect(wheel):
     names, size = zipfile.ZipFile(wheel).namelist(), wheel.stat().st_size/1e6
     assert size <= 45, f'{size:.1f} MB'
-    for end in ('midu/data/pictures.parquet', 'midu/models/pipeline/model_index.json', 'midu/models/pipeline/unet/diffusion_pytorch_model.safetensors', 'midu/models/scorer/model.safetensors',
+    for end in ('midu/data/postcards.parquet', 'midu/data/sprites.parquet', 'midu/models/pipeline/model_index.json', 'midu/models/pipeline/unet/diffusion_pytorch_model.safetensors', 'midu/models/scorer/model.safetensors',
                 'midu/models/scorer/README.md', 'midu/models/judge/model.safetensors', '/LICENSE', '/NOTICE', '/entry_points.txt'):
         assert any(n.endswith(end) for n in names), f'no {end}'
     wrong = [n for n in names if not n.startswith('midu') or '__pycache__' in n or '.ipynb' in n]
