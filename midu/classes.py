@@ -21,7 +21,7 @@ def towards(
     def place(name):
         if name in head.labels: return head.labels.index(name)
         raise ValueError(f"label is {name!r}; expected one of {', '.join(head.labels)}")
-    to, fro = place(label), None if away is None else place(away)
-    def loss(logp):
-        return -logp[:, to] if fro is None else logp[:, fro]-logp[:, to]
-    return Objective(head, loss, **kwargs)
+    to = place(label)
+    if away is None: return Objective(head, lambda logp: -logp[:, to], **kwargs)
+    fro = place(away)
+    return Objective(head, lambda logp: logp[:, fro]-logp[:, to], **kwargs)

@@ -19,9 +19,11 @@ def grad_by_backward():
     "While this lasts, `torch.autograd.grad` is done by `backward`, which FlopCounterMode can see"
     real = torch.autograd.grad
     def grad(outputs, inputs, grad_outputs=None, retain_graph=None, allow_unused=False, **kwargs):
-        single = isinstance(inputs, torch.Tensor); inputs = [inputs] if single else list(inputs)
+        inputs = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
         before = [v.grad for v in inputs]
-        for v in inputs: v.grad = None; v.retain_grad() if not v.is_leaf else None
+        for v in inputs:
+            v.grad = None
+            if not v.is_leaf: v.retain_grad()
         torch.autograd.backward(outputs, grad_outputs, retain_graph=retain_graph, inputs=inputs)
         found = tuple(v.grad for v in inputs)
         for v, g in zip(inputs, before): v.grad = g
@@ -37,8 +39,10 @@ def count_flops(f) -> int:
 
 # %% ../nbs/16_cost.ipynb #2048374b
 class PeakBytes(TorchDispatchMode):
-    "Follows how many bytes of tensors are alive; `peak` is the most there were at once. `there`: tensors that are not counted, such as weights"
-    def __init__(self, there=()):
+    "Follows how many bytes of tensors are alive; `peak` is the most there were at once"
+    def __init__(self,
+        there=() # Tensors that are not counted, such as weights
+    ):
         super().__init__()
         self.live, self.peak = {t.untyped_storage()._cdata: 0 for t in there}, 0
 
@@ -46,8 +50,11 @@ class PeakBytes(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for t in tree_leaves(out):
             if not isinstance(t, torch.Tensor): continue
-            storage = t.untyped_storage(); key = storage._cdata
-            if key not in self.live: self.live[key] = storage.nbytes(); weakref.finalize(storage, self.live.pop, key, None)
+            storage = t.untyped_storage()
+            key = storage._cdata
+            if key in self.live: continue
+            self.live[key] = storage.nbytes()
+            weakref.finalize(storage, self.live.pop, key, None)
         self.peak = max(self.peak, sum(self.live.values()))
         return out
 
@@ -65,11 +72,17 @@ def cost_table(
     "Cost of several ways to do a step, side by side"
     import pandas as pd
     weights, took = list(weights), {k: [] for k in ways}
-    rows = {k: dict(TFLOP=count_flops(f)/1e12, peak_MB=peak_bytes(f, weights)/1e6) for k, f in ways.items()}
+    rows = {k: dict(TFLOP=count_flops(f)/1e12) for k, f in ways.items()}
+    for k, f in ways.items(): rows[k]['peak_MB'] = peak_bytes(f, weights)/1e6
     for _ in range(repeats):
-        for k, f in ways.items(): start = time.perf_counter(); f(); took[k].append(time.perf_counter()-start)
+        for k, f in ways.items():
+            start = time.perf_counter()
+            f()
+            took[k].append(time.perf_counter()-start)
     base = next(iter(ways))
     for k, r in rows.items():
         r['operations'] = r['TFLOP']/rows[base]['TFLOP']
-        if repeats: r['seconds'] = statistics.median(took[k]); r['time'] = statistics.median(a/b for a, b in zip(took[k], took[base]))
+        if not repeats: continue
+        r['seconds'] = statistics.median(took[k])
+        r['time'] = statistics.median(a/b for a, b in zip(took[k], took[base]))
     return pd.DataFrame(rows).T

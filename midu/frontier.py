@@ -24,7 +24,8 @@ def spread(
     "Mean absolute difference between two pictures of one prompt"
     groups = np.asarray(x).reshape(-1, seeds, x.shape[-1])
     pairs = [(i, j) for i in range(seeds) for j in range(i)]
-    return float(np.mean([np.abs(groups[:, i]-groups[:, j]).mean() for i, j in pairs]))
+    apart = [np.abs(groups[:, i]-groups[:, j]).mean() for i, j in pairs]
+    return float(np.mean(apart))
 
 # %% ../nbs/25_frontier.ipynb #946029e0
 def measure(
@@ -38,51 +39,77 @@ def measure(
 ) -> dict: # gain, won, pixels, kept, diversity, and the change of each of `fits`
     "What guidance gains at one setting, and what it costs"
     def said(t, k, s): return t.grid(k)[:, t.scales.index(s)]
-    before = said(base, gain, 0.)
-    rise = said(table, gain, scale)-before
-    sd = before.reshape(-1, seeds).std(1, ddof=1).mean()
+    def change(k): return said(table, k, scale)-said(base, k, 0.)
+    def varied(t, s): return spread(features(t.images(s)), seeds)
+    rise = change(gain)
+    sd = said(base, gain, 0.).reshape(-1, seeds).std(1, ddof=1).mean()
+    won = (rise > 0).mean()+(rise == 0).mean()/2
     x, y = pixels_of(base.images(0.)), pixels_of(table.images(scale))
     moved = float(np.abs(y-x).mean())
-    varied = [spread(features(t.images(s)), seeds) for t, s in ((table, scale), (base, 0.))]
-    return dict(gain=rise.mean()/sd, won=(rise > 0).mean()+(rise == 0).mean()/2, pixels=moved,
-                kept=1-moved/spread(x, seeds), diversity=varied[0]/varied[1],
-                **{k: (said(table, k, scale)-said(base, k, 0.)).mean() for k in fits})
+    diversity = varied(table, scale)/varied(base, 0.)
+    return dict(gain=rise.mean()/sd, won=won, pixels=moved, kept=1-moved/spread(x, seeds),
+                diversity=diversity, **{k: change(k).mean() for k in fits})
+
+# %% ../nbs/25_frontier.ipynb #00d479f0
+def _nearest(rows, bounds, keys):
+    "What to say where no setting keeps the bounds"
+    def slack(row): return min(row[k]-least for k, least in bounds.items())
+    near = max(rows, key=slack)
+    told = ', '.join(f'{k} {near[k]:.3g}' for k in (*keys[1:], *bounds))
+    return (f"No setting keeps the bounds {bounds}; "
+            f"the nearest is {near['rule']}, {told}")
 
 # %% ../nbs/25_frontier.ipynb #c4946352
 class Frontier:
     "Settings with what they gain and cost, and the best of them"
     keys = 'rule', 'scale', 'start', 'stop'
-    def __init__(self, rows, bounds): self.rows, self.bounds = rows, bounds
+    def __init__(self,
+        rows, # A dict for each setting: `keys`, and what `measure` gives
+        bounds # {measure: the least it may be}
+    ):
+        self.rows, self.bounds = rows, bounds
 
     @property
     def table(self):
         "A row for each setting; `within`: are all bounds kept?"
         import pandas as pd
-        df = pd.DataFrame(self.rows)
-        return df.assign(within=[self.within(r) for r in self.rows])
+        kept = [self.within(r) for r in self.rows]
+        return pd.DataFrame(self.rows).assign(within=kept)
 
-    def within(self, row): return all(row[k] >= least for k, least in self.bounds.items())
+    def within(self, row):
+        "Are all bounds kept?"
+        return all(row[k] >= least for k, least in self.bounds.items())
 
     @property
     def best(self) -> dict: # rule, scale, start, stop
         "The setting with the largest gain of those within the bounds; as a scorer's `recommended`"
         fine = [r for r in self.rows if self.within(r)]
-        if not fine:
-            near = max(self.rows, key=lambda r: min(r[k]-least for k, least in self.bounds.items()))
-            raise ValueError(f"No setting keeps the bounds {self.bounds}; the nearest is "
-                             + f"{near['rule']}, " + ', '.join(f'{k} {near[k]:.3g}' for k in (*self.keys[1:], *self.bounds)))
-        return {k: max(fine, key=lambda r: r['gain'])[k] for k in self.keys}
+        if not fine: raise ValueError(_nearest(self.rows, self.bounds, self.keys))
+        best = max(fine, key=lambda r: r['gain'])
+        return {k: best[k] for k in self.keys}
 
-# %% ../nbs/25_frontier.ipynb #68ad51e4
+# %% ../nbs/25_frontier.ipynb #350bfbd9
+def _gauge(truth, fits):
+    "The judge that says what is gained, and all judges"
+    if truth is None: return 'score', fits
+    return 'truth', dict(truth=truth, **fits)
+
+def _rows(base, table, how, *args):
+    "What `measure` says of each scale of a table"
+    return [dict(how, scale=s, **measure(base, table, s, *args)) for s in table.scales]
+
 def check_measurable(scorer, seeds, truth):
     "Is there a unit, and something to measure in it?"
     if len(seeds) < 2:
-        raise ValueError(f"seeds is {seeds}; expected at least two: what they differ in is the unit")
+        raise ValueError(f"seeds is {seeds}; expected at least two: "
+                         "what they differ in is the unit")
     if truth is None and not isinstance(scorer, Scorer):
-        raise ValueError("No gain can be measured: give `truth`, a function of pictures, or a `Scorer`")
+        raise ValueError("No gain can be measured: give `truth`, "
+                         "a function of pictures, or a `Scorer`")
 
 ladders = dict(share=(.05, .1, .15, .2, .3), raw=(5., 10., 20., 40., 80.))
 
+# %% ../nbs/25_frontier.ipynb #68ad51e4
 def find_scale(
     pipe, # A pipeline that `guide` can guide
     scorer, # A `Scorer`, or another head or `Objective` if `truth` is given
@@ -100,14 +127,14 @@ def find_scale(
     "Gain and price at many settings; `.best` is the one to recommend"
     seeds, fits = list(seeds), as_judges(fits)
     check_measurable(scorer, seeds, truth)
-    judges, gain = (fits, 'score') if truth is None else (dict(truth=truth, **fits), 'truth')
-    def drawn(name, scales, **how):
-        at = folder and Path(folder)/name
+    gain, judges = _gauge(truth, fits)
+    def drawn(at, scales, **how):
+        at = folder and Path(folder)/at
         return sweep(pipe, scorer, prompts, scales, seeds, at, judges, **how, **kwargs)
     base, rows = drawn('unguided', [0.]), []
     for (rule, scales), (start, stop) in product(ladders.items(), windows):
         how = dict(rule=rule, start=start, stop=stop)
         t = drawn(f'{rule}-{start:g}-{stop:g}', scales, **how)
-        rows += [dict(how, scale=s, **measure(base, t, s, gain, len(seeds), fits, features))
-                 for s in t.scales]
-    return Frontier(rows, bounds or dict(diversity=.75, kept=.25, **dict.fromkeys(fits, -.03)))
+        rows += _rows(base, t, how, gain, len(seeds), fits, features)
+    least = dict(diversity=.75, kept=.25, **dict.fromkeys(fits, -.03))
+    return Frontier(rows, bounds or least)

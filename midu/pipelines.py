@@ -194,29 +194,6 @@ class SampleClock:
         abar = getattr(scheduler, 'alphas_cumprod', None)
         self.abar = None if abar is None else abar.double().tolist()
 
-# %% ../nbs/07_pipelines.ipynb #10256016
-@patch
-def __call__(self:SampleClock,
-    timestep, # What the network is told: a number, or a tensor of them
-    length:int=None # How many places of the schedule are run, where the pipeline says so
-) -> Step:
-    "The step that this is"
-    sched, last = self.scheduler, self.index
-    new = sched.timesteps is not self.timesteps
-    if new: self.start()
-    count = getattr(sched, 'step_index', None)
-    counted = not new and count == last+1 < len(self.times)         # no look at a timestep on a GPU
-    given = None if counted else float(torch.as_tensor(timestep).flatten()[0])
-    known = self.convention == 'as it is'
-    index = count if counted else self.places.get(given, -1) if known else -1
-    if index < 0: index = self.find(given)
-    new = new or index < last
-    if new: self.first = index
-    self.index, order = index, getattr(sched, 'order', 1)
-    n = min(length or len(self.times), len(self.times)-self.first)
-    level = self.levels[index] if getattr(sched, 'state_in_first_order', True) else self.level(index)
-    return Step((index-self.first)//order, -(-n//order), self.times[index], level, index, new)
-
 # %% ../nbs/07_pipelines.ipynb #18242a7d
 @patch
 def start(self:SampleClock):
@@ -231,6 +208,28 @@ def start(self:SampleClock):
     self.levels = [self.level(i) for i in range(len(self.times))]
     self.places = {t: i for i, t in enumerate(self.times) if self.times.count(t) == 1}
     self.index, self.convention = -1, None
+
+# %% ../nbs/07_pipelines.ipynb #1aa28e95
+@patch
+def level(self:SampleClock, index:int) -> NoiseLevel:
+    "The noise level at a place of the schedule"
+    sched = self.scheduler
+    if self.sigmas is None: return self._from_timestep(self.times[index])
+    sigma = self.sigmas[index]
+    if not getattr(sched, 'state_in_first_order', True):   # the second look of a step
+        between = getattr(sched, 'sigmas_interpol', None)
+        middle = getattr(sched, 'mid_point_sigma', None)
+        if between is not None: sigma = between[index]
+        if middle is not None: sigma = middle
+    return from_sigma(sched, float(sigma), self.negated)
+
+@patch
+def _from_timestep(self:SampleClock, t):
+    "Between two whole timesteps, their mean"
+    low = min(max(int(t), 0), len(self.abar)-1)
+    high = min(low+1, len(self.abar)-1)
+    abar = self.abar[low] + (self.abar[high]-self.abar[low])*(t-low)
+    return level_of(prediction_kind(self.scheduler), abar**.5, (1-abar)**.5, self.negated)
 
 # %% ../nbs/07_pipelines.ipynb #4469e886
 @patch
@@ -257,26 +256,29 @@ def _by_count(self:SampleClock, given, counts):
     raise ValueError(f"The denoiser is told timestep {given:g}, which is not on the schedule of {kind} "
                      f"({self.times[0]:g} … {self.times[-1]:g}): is another scheduler in use?")
 
-# %% ../nbs/07_pipelines.ipynb #1aa28e95
+# %% ../nbs/07_pipelines.ipynb #10256016
 @patch
-def level(self:SampleClock, index:int) -> NoiseLevel:
-    "The noise level at a place of the schedule"
-    sched = self.scheduler
-    if self.sigmas is None: return self._from_timestep(self.times[index])
-    sigma = self.sigmas[index]
-    if not getattr(sched, 'state_in_first_order', True):   # the second look of a step
-        between = getattr(sched, 'sigmas_interpol', None)
-        middle = getattr(sched, 'mid_point_sigma', None)
-        sigma = float(middle if middle is not None else sigma if between is None else between[index])
-    return from_sigma(sched, sigma, self.negated)
-
-@patch
-def _from_timestep(self:SampleClock, t):
-    "Between two whole timesteps, their mean"
-    low = min(max(int(t), 0), len(self.abar)-1)
-    high = min(low+1, len(self.abar)-1)
-    abar = self.abar[low] + (self.abar[high]-self.abar[low])*(t-low)
-    return level_of(prediction_kind(self.scheduler), abar**.5, (1-abar)**.5, self.negated)
+def __call__(self:SampleClock,
+    timestep, # What the network is told: a number, or a tensor of them
+    length:int=None # How many places of the schedule are run, where the pipeline says so
+) -> Step:
+    "The step that this is"
+    sched, last = self.scheduler, self.index
+    new = sched.timesteps is not self.timesteps or last < 0
+    if new: self.start()
+    count = getattr(sched, 'step_index', None)
+    counted, index = not new and count == last+1 < len(self.times), -1
+    if counted: index = count                               # no look at a timestep on a GPU
+    else:
+        given = float(torch.as_tensor(timestep).flatten()[0])
+        if self.convention == 'as it is': index = self.places.get(given, -1)
+        if index < 0: index = self.find(given)
+    new = new or index < last
+    if new: self.first = index
+    self.index, order = index, getattr(sched, 'order', 1)
+    n = min(length or len(self.times), len(self.times)-self.first)
+    level = self.levels[index] if getattr(sched, 'state_in_first_order', True) else self.level(index)
+    return Step((index-self.first)//order, -(-n//order), self.times[index], level, index, new)
 
 # %% ../nbs/07_pipelines.ipynb #766165fd
 @dataclass
@@ -410,7 +412,8 @@ def latents_in(
     d = channel_dim(network, x) % x.ndim
     if shape is not None and len(shape) == x.ndim:
         more = [i for i in range(1, x.ndim) if x.shape[i] > shape[i]]
-        if len(more) < 2: return (more[0], shape[more[0]]) if more else (d, x.shape[d])
+        if not more: return d, x.shape[d]
+        if len(more) == 1: return more[0], shape[more[0]]
     core = core_of(network)
     config = getattr(core, 'config', {})
     c = config.get('out_channels') or config.get('in_channels') or x.shape[d]
@@ -467,6 +470,7 @@ class Patch:
 # %% ../nbs/07_pipelines.ipynb #9a71f3ce
 @patch
 def install(self:Patch):
+    "Take the place of the denoiser's forward, and freeze its weights"
     d = vars(self.denoiser)
     key = '_old_forward' if '_old_forward' in d else 'forward'          # beneath accelerate's hooks
     self.before = d.get(key)
@@ -481,6 +485,7 @@ def install(self:Patch):
 
 @patch
 def uninstall(self:Patch):
+    "Leave the denoiser as it was"
     d = vars(self.denoiser)
     for key in ('_old_forward', 'forward'):
         if d.get(key) is not self.call: continue
@@ -501,6 +506,7 @@ def weights(self:Patch, grad):
 # %% ../nbs/07_pipelines.ipynb #53d3070b
 @patch
 def __call__(self:Patch, *args, **kwargs):
+    "The outermost open block answers; without one, the denoiser does"
     blocks = [b for b in opened.get() if self.denoiser in b.patches]
     if not blocks: return self.forward(*args, **kwargs)
     inputs, kind = dict(zip(self.names, args), **kwargs), type(self.core).__name__
@@ -655,11 +661,10 @@ def _again(last, call, empty):
         raise ValueError("Of two calls on the same latents, the one without the prompt came first: "
                          "call the denoiser with the prompt first, or with both in one batch")
 
-# %% ../nbs/07_pipelines.ipynb #b8040c16
+# %% ../nbs/07_pipelines.ipynb #07d164bc
 class _Begun(BaseException):
     "Ends a drawing at its first call of the denoiser"
 
-# %% ../nbs/07_pipelines.ipynb #07d164bc
 class Conditioned:
     "A pipeline's denoiser with all that the pipeline gives it for some captions: text, sizes, places"
     shared = 'img_ids', 'txt_ids'   # a row for each token, the same for all pictures

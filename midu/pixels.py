@@ -19,57 +19,79 @@ class PixelScorer(nn.Module):
     "A rating classifier on pixels: four halving convolutions, two linear layers, read as one expected rating"
     def __init__(self, n_classes:int=10, widths=(32, 64, 128, 128)):
         super().__init__()
-        convs, ni = [], 3
-        for nf in widths: convs += [nn.Conv2d(ni, nf, 3, 2, 1), nn.GroupNorm(8, nf), nn.ReLU()]; ni = nf
-        self.net = nn.Sequential(*convs, nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten(), nn.Linear(ni*4, 64), nn.ReLU(), nn.Linear(64, n_classes))
+        layers = []
+        for ni, nf in zip((3, *widths), widths):
+            layers += [nn.Conv2d(ni, nf, 3, 2, 1), nn.GroupNorm(8, nf), nn.ReLU()]
+        layers += [nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten()]
+        layers += [nn.Linear(widths[-1]*4, 64), nn.ReLU(), nn.Linear(64, n_classes)]
+        self.net = nn.Sequential(*layers)
         self.apply(kaiming_init)
     def forward(self, pixels):
         "(n, 3, h, w) from -1 to 1 to (n, n_classes) logits"
         return self.net(pixels)
-    def score(self, pixels): "(n,) expected ratings"; return expected_rating(self(pixels))
+    def score(self, pixels):
+        "(n,) expected ratings"
+        return expected_rating(self(pixels))
 
 # %% ../nbs/15_pixels.ipynb #7d09ea9e
 @torch.no_grad()
 def guessed_pictures(pipe, images, captions, seed=0, bs=64):
     "What the UNet believes noised pictures to be, decoded: (n, 3, h, w) from -1 to 1, and the timesteps"
-    x, denoise, g = encode_latents(pipe.vae, images), Conditioned(pipe, captions), torch.Generator().manual_seed(seed)
-    t = torch.randint(0, pipe.scheduler.config.num_train_timesteps, (len(x),), generator=g)
-    noisy, out = denoise.fit(noised(pipe.scheduler, x, torch.randn(x.shape, generator=g).to(x), t)), []
+    x, denoise = encode_latents(pipe.vae, images), Conditioned(pipe, captions)
+    g, sched = torch.Generator().manual_seed(seed), pipe.scheduler
+    t = torch.randint(0, sched.config.num_train_timesteps, (len(x),), generator=g)
+    noise = torch.randn(x.shape, generator=g).to(x)
+    noisy, out = denoise.fit(noised(sched, x, noise, t)), []
     for rows in torch.arange(len(x)).split(bs):
-        level = noise_level(pipe.scheduler, t[rows].view(-1, 1, 1, 1))
-        clean = level.clean(first_tensor(denoise(noisy[rows], t[rows], rows)), noisy[rows])
+        level = noise_level(sched, t[rows].view(-1, 1, 1, 1))
+        said = first_tensor(denoise(noisy[rows], t[rows], rows))
+        clean = level.clean(said, noisy[rows])
         out.append(pipe.vae.decode(from_unit(pipe.vae, clean)).sample.clamp(-1, 1))
     return torch.cat(out), t
 
 # %% ../nbs/15_pixels.ipynb #77b00356
-def pixel_samples(pipe, images, captions, ratings, guesses=1):
-    "What a pixel scorer learns from: the pictures, and `guesses` times what the UNet believes of them when noised; with their ratings"
-    pixels = torch.cat([as_pixels(images).float()/127.5-1, *[guessed_pictures(pipe, images, captions, seed=s)[0] for s in range(guesses)]])
-    return pixels, torch.tensor(list(ratings), dtype=torch.float32).repeat(1+guesses)
+def pixel_samples(
+    pipe, images, captions, ratings,
+    guesses=1 # How often each picture is noised, to learn from what the UNet then believes of it
+) -> tuple: # Pixels (n·(1+guesses), 3, h, w) from -1 to 1, and their ratings
+    "What a pixel scorer learns from: the pictures themselves, and guesses at all noise levels"
+    seen = [as_pixels(images).float()/127.5-1]
+    seen += [guessed_pictures(pipe, images, captions, seed=s)[0] for s in range(guesses)]
+    ratings = torch.tensor(list(ratings), dtype=torch.float32)
+    return torch.cat(seen), ratings.repeat(1+guesses)
 
 # %% ../nbs/15_pixels.ipynb #6ed96801
 class PixelHead:
     "Classifier guidance in pixels: predicted clean latents → decoder → scorer"
-    layer = 'x0' # What it reads
+    layer = 'x0'     # what it reads
     def __init__(self,
         vae, # The pipeline's autoencoder: its decoder and scale
         scorer, # Maps (n, 3, h, w) pixels from -1 to 1 to a prediction; its method `score`, if it has one
         decoder=None # Another decoder: latents at unit scale (n, 4, h, w) to pixels
     ):
-        self.vae, self.decoder, self.score_pixels = vae, decoder, getattr(scorer, 'score', scorer)
+        self.vae, self.decoder = vae, decoder
+        self.score_pixels = getattr(scorer, 'score', scorer)
 
     def __call__(self, x0):
         "Latents at unit scale (n, 4, h, w) to the scorer's prediction"
         x0 = x0.to(next(self.vae.parameters()))
-        pixels = self.decoder(x0) if self.decoder else self.vae.decode(from_unit(self.vae, x0)).sample
+        if self.decoder: pixels = self.decoder(x0)
+        else: pixels = self.vae.decode(from_unit(self.vae, x0)).sample
         return self.score_pixels(pixels.float())
 
 # %% ../nbs/15_pixels.ipynb #7eead45b
 class TinyDecoder(nn.Module):
-    "Latents at unit scale to pixels from -1 to 1, as the autoencoder decodes them, with a fraction of the work; upsamples by 2 `ups` times"
-    def __init__(self, channels:int=4, width:int=32, ups:int=2):
+    "Latents at unit scale to pixels from -1 to 1, as the autoencoder decodes them, with a fraction of the work"
+    def __init__(self,
+        channels:int=4, width:int=32, # Of the latents; of the layers
+        ups:int=2 # How often height and width are doubled
+    ):
         super().__init__()
-        layers = [nn.Conv2d(channels, 2*width, 3, 1, 1), nn.ReLU(), nn.Conv2d(2*width, width, 3, 1, 1), nn.ReLU()]
-        for _ in range(ups): layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, 1, 1), nn.ReLU()]
+        layers = [nn.Conv2d(channels, 2*width, 3, 1, 1), nn.ReLU()]
+        layers += [nn.Conv2d(2*width, width, 3, 1, 1), nn.ReLU()]
+        for _ in range(ups):
+            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, 1, 1), nn.ReLU()]
         self.net = nn.Sequential(*layers, nn.Conv2d(width, 3, 3, 1, 1))
-    def forward(self, latents): "(n, channels, h, w) to (n, 3, h·2^ups, w·2^ups)"; return self.net(3*torch.tanh(latents/3))
+    def forward(self, latents):
+        "(n, channels, h, w) to (n, 3, h·2^ups, w·2^ups)"
+        return self.net(3*torch.tanh(latents/3))

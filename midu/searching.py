@@ -620,7 +620,7 @@ def replay(self:Trace,
     sd = self.truth.var(1, ddof=1).mean()**.5
     return np.mean(got)/sd, plan_cost(plan, n, [1/steps]*steps)
 
-# %% ../nbs/14_search.ipynb #bda81604
+# %% ../nbs/14_search.ipynb #0e199829
 def randn_of(like, generators):
     "The random numbers that schedulers draw, a generator for each row"
     from diffusers.utils.torch_utils import randn_tensor
@@ -632,6 +632,7 @@ def twin_step(scheduler, generators, args, kwargs):
     twin.__dict__ = deepcopy({k: v for k, v in vars(scheduler).items() if k != 'step'})
     return type(twin).step(twin, *args, **dict(kwargs, generator=generators))[0]
 
+# %% ../nbs/14_search.ipynb #0f0a98f4
 def noise_of(scheduler, args, kwargs) -> tuple: # Random numbers (n, …), and their factor
     "The noise that a step is about to add"
     gs = kwargs.get('generator')
@@ -768,7 +769,7 @@ def noise_tilt(
     noted = dict(scale=1., rule=rows.note, start=0., stop=1., every=1)
     return drawn(rows, pipe, scorer, prompt, seeds, noted, call)
 
-# %% ../nbs/14_search.ipynb #f88eccce
+# %% ../nbs/14_search.ipynb #ebeb77f4
 @dataclass
 class Compared:
     "A picture without and with guidance"
@@ -783,6 +784,7 @@ class Compared:
         scores = ' → '.join(f'{s:.2f}' for s in self.scores)
         return f'Compared: {self.prompt!r}, seed {self.seed}: score {scores}'
 
+# %% ../nbs/14_search.ipynb #2c05cb9b
 def compare(
     pipe, scorer, prompt, # As `search` takes them
     seed:int=0, scale=None, # A number, or a function of the step; None: as the scorer recommends
