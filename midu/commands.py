@@ -440,7 +440,7 @@ def _step_cost(pipe, scorer, prompt, n=4, repeats=5, steps=2):
 def midu_demo(
     out:str='.', # Folder for midu_demo.png and midu_demo.html
     prompts:str='', # Separated by semicolons; empty: some of the package's captions
-    scales:str='-.3,-.15,0,.1,.2,.3', # Shares of the noise, separated by commas: --scales=-.2,0,.2
+    scales:str='-.1,-.05,0,.05,.1,.2', # Shares of the noise, separated by commas: --scales=-.2,0,.2
     pictures:int=0, # How many rated pictures to learn from; 0: all
     draws:int=4, # Noise levels for each picture
     steps:int=25, # Sampling steps
