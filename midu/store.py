@@ -7,7 +7,7 @@ __all__ = ['pictures_file', 'readers', 'written', 'checksum', 'write_shard', 'Sh
            'read_pictures', 'shard_file', 'keys_by_shard', 'lacking', 'fingerprint', 'as_settings', 'pipeline_settings',
            'store_name', 'check_settings', 'claim', 'FeatureStore', 'StoreBatches']
 
-# %% ../nbs/08_store.ipynb #bcd2396c
+# %% ../nbs/08_store.ipynb #780854a7
 import functools, hashlib, json, math, os, re, time, types, uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,21 +19,20 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 from .learner import ShuffledBatches
 
-# %% ../nbs/08_store.ipynb #b496173c
+# %% ../nbs/08_store.ipynb #bfcc56a2
 @contextmanager
-def written(
-    file # Where the file is to be
-): # A path to write to
-    "Gives a path to write to; what was written becomes `file` if the block ends well, or is deleted"
+def written(file):
+    "Gives a path to write to; it becomes `file` if the block ends well, or is deleted"
     file = Path(file)
     partial = file.with_name(f'{file.name}.{uuid.uuid4().hex[:8]}.partial')
     try:
         yield partial
-        with open(partial, 'rb') as f: os.fsync(f.fileno())  # a power cut may swallow the rest
+        # a power cut may swallow what is not on the disk
+        with open(partial, 'rb') as f: os.fsync(f.fileno())
         os.replace(partial, file)
     finally: partial.unlink(missing_ok=True)
 
-# %% ../nbs/08_store.ipynb #f78d6e70
+# %% ../nbs/08_store.ipynb #3d1da0f8
 def checksum(tensors) -> str:
     "32 hexadecimal digits that change with names, types, shapes and contents of tensors"
     h = hashlib.blake2b(digest_size=16)
@@ -44,37 +43,41 @@ def checksum(tensors) -> str:
 
 def write_shard(
     file, # Where the shard is to be
-    tensors, # A dict of tensors with a row for each activation, `key` and `timestep` among them
+    tensors, # {name: a row for each activation}, `key` and `timestep` among them
     store='', # Which store it belongs to
     skipped=None # {key: why there is nothing of this picture}
 ):
     "A shard with its checksum, its store and its place"
-    told = dict(store=store, place=Path(file).name, skipped=skipped or {}, checksum=checksum(tensors))
-    told = json.dumps(told)                            # one entry: several come in any order
-    with written(file) as f: save_file(tensors, f, metadata=dict(midu=told))
+    told = dict(store=store, place=Path(file).name, skipped=skipped or {})
+    told['checksum'] = checksum(tensors)
+    told = dict(midu=json.dumps(told))           # one entry: several come in any order
+    with written(file) as f: save_file(tensors, f, metadata=told)
 
-# %% ../nbs/08_store.ipynb #1e9f60ba
+# %% ../nbs/08_store.ipynb #98d6fab6
 class Shard:
     "One file of a store: what its header says, and any rows of any of its tensors"
-    types = dict(F16=torch.float16, BF16=torch.bfloat16, F32=torch.float32, I64=torch.int64)
+    types = dict(F16=torch.float16, BF16=torch.bfloat16,
+                 F32=torch.float32, I64=torch.int64)
     def __init__(self, file):
         self.file, size = Path(file), Path(file).stat().st_size
         with open(file, 'rb') as f:
             n = int.from_bytes(f.read(8), 'little')
             header = json.loads(f.read(n)) if n < size else {}
         told = json.loads(header.pop('__metadata__', {}).get('midu', '{}'))
-        self.checksum, self.store, self.place = [told.get(k) for k in ('checksum', 'store', 'place')]
+        self.checksum, self.store = told.get('checksum'), told.get('store')
+        self.place = told.get('place')
         self.skipped = {int(k): v for k, v in told.get('skipped', {}).items()}
         self.tensors = {k: self._where(v, 8+n) for k, v in header.items()}
-        end = 8 + n + max((v['data_offsets'][1] for v in header.values()), default=0)
-        if not header or size != end: raise ValueError(f"{file} is cut short")
+        ends = [v['data_offsets'][1] for v in header.values()]
+        if not header or size != 8+n+max(ends): raise ValueError(f"{file} is cut short")
 
     def _where(self, v, start):
+        "Type, shape and first byte of a tensor"
         return self.types[v['dtype']], tuple(v['shape']), start + v['data_offsets'][0]
 
     def __len__(self): return self.tensors['key'][1][0]
 
-# %% ../nbs/08_store.ipynb #953afe18
+# %% ../nbs/08_store.ipynb #b89b5f97
 @patch
 def tensor(self:Shard, name):
     "A whole tensor, in memory"
@@ -93,6 +96,7 @@ def _fill(self:Shard, f, buffer, offset):
         buffer, offset = buffer[n:], offset + n
 
 def _read_at(f, buffer, offset):
+    "Bytes from a place into a buffer; how many"
     if hasattr(os, 'preadv'): return os.preadv(f.fileno(), [buffer], offset)
     f.seek(offset)                                     # Windows
     return f.readinto(buffer)
@@ -104,7 +108,7 @@ def rows(self:Shard, name, rows, buffers):
     with open(self.file, 'rb', buffering=0) as f:
         for i, b in zip(rows, buffers): self._fill(f, b, offset + int(i)*len(b))
 
-# %% ../nbs/08_store.ipynb #38e93f58
+# %% ../nbs/08_store.ipynb #33e14d03
 @patch
 def fault(self:Shard, store, verify=True):
     "Why this file is not what its name says: '' if it is"
@@ -119,25 +123,26 @@ def shard_fault(file, store, verify=True):
     try: return Shard(file).fault(store, verify)
     except (ValueError, KeyError, TypeError, AttributeError): return 'damaged (header)'
 
-# %% ../nbs/08_store.ipynb #0a20e3ba
+# %% ../nbs/08_store.ipynb #0af9531e
 def plan_pictures(
     keys, # The pictures' keys, whole numbers, in the pictures' order
     ratings, # A number for each
     shard:int, # So many pictures in a shard
     old=None # The table so far
-) -> dict: # Tensors `key`, `shard`, `number` (-1: not wanted now) and `rating`, a row for each key ever seen
-    "Which shard holds which picture; known pictures stay where they are, new ones get new shards"
-    place = {} if old is None else dict(zip(old['key'].tolist(), old['shard'].tolist()))
+) -> dict: # Tensors `key`, `shard`, `number` and `rating`
+    "Which shard holds which picture; known ones stay where they are, new ones get new shards"
+    place = {}
+    if old is not None: place.update(zip(old['key'].tolist(), old['shard'].tolist()))
     first = max(place.values(), default=-1) + 1
     new = [k for k in keys if k not in place]
     place.update((k, first + i//shard) for i, k in enumerate(new))
     number = {k: i for i, k in enumerate(keys)}
     at = torch.tensor([number.get(k, -1) for k in place])
-    rating = torch.as_tensor(np.asarray(ratings, dtype=np.float32))[at] * (at >= 0)
-    return dict(key=torch.tensor(list(place)), shard=torch.tensor(list(place.values())),
-                number=at, rating=rating)
+    rating = torch.as_tensor(np.asarray(ratings, dtype=np.float32))
+    key, shard = [torch.tensor([*v]) for v in (place, place.values())]
+    return dict(key=key, shard=shard, number=at, rating=rating[at]*(at >= 0))
 
-# %% ../nbs/08_store.ipynb #f70d3c76
+# %% ../nbs/08_store.ipynb #dff80a79
 pictures_file = 'pictures.safetensors'
 
 def read_pictures(folder, store) -> dict: # As `plan_pictures` gives it
@@ -145,18 +150,22 @@ def read_pictures(folder, store) -> dict: # As `plan_pictures` gives it
     file = Path(folder)/pictures_file
     fault = shard_fault(file, store) if file.exists() else 'missing'
     if fault: raise ValueError(f"{file} {fault}; run `extract` again, it makes it again")
-    return {k: Shard(file).tensor(k) for k in ('key', 'shard', 'number', 'rating')}
+    sh = Shard(file)
+    return {k: sh.tensor(k) for k in ('key', 'shard', 'number', 'rating')}
 
-# %% ../nbs/08_store.ipynb #9dbba567
-def shard_file(folder, s): "The path of a store's shard"; return Path(folder)/f'shard-{s:05d}.safetensors'
+# %% ../nbs/08_store.ipynb #bd591711
+def shard_file(folder, s):
+    "The path of a store's shard"
+    return Path(folder)/f'shard-{s:05d}.safetensors'
 
-def keys_by_shard(table) -> dict: # {shard: the keys of its pictures that are wanted now}
-    "The table taken apart by shards"
+def keys_by_shard(table) -> dict:
+    "{shard: the keys of its pictures that are wanted now}"
     wanted = table['number'] >= 0
     shard, order = table['shard'][wanted].sort(stable=True)
     shards, counts = shard.unique_consecutive(return_counts=True)
     return dict(zip(shards.tolist(), table['key'][wanted][order].split(counts.tolist())))
 
+# %% ../nbs/08_store.ipynb #47bf4691
 def lacking(
     folder, table, store, # The folder, its table of pictures, and the store's name
     verify=True, # Compare checksums?
@@ -165,18 +174,21 @@ def lacking(
     "Shards that must be made, or made again"
     out, wanted = {}, keys_by_shard(table)
     for s in wanted if shards is None else shards:
-        file, keys = shard_file(folder, s), wanted[s]
-        fault = shard_fault(file, store, verify) if file.exists() else 'missing'
-        if not fault:
-            sh = Shard(file)
-            held = {*sh.tensor('key').tolist(), *sh.skipped}
-            fault = '' if held.issuperset(keys.tolist()) else 'incomplete'
+        fault = _lack(shard_file(folder, s), wanted[s], store, verify)
         if fault: out[s] = fault
     return out
 
-# %% ../nbs/08_store.ipynb #ce0f4399
+def _lack(file, keys, store, verify):
+    "What is wrong with a shard that should hold these keys"
+    if not file.exists(): return 'missing'
+    if fault := shard_fault(file, store, verify): return fault
+    sh = Shard(file)
+    held = {*sh.tensor('key').tolist(), *sh.skipped}
+    return '' if held.issuperset(keys.tolist()) else 'incomplete'
+
+# %% ../nbs/08_store.ipynb #ed259762
 def fingerprint(x) -> str: # 16 hexadecimal digits
-    "Changes with the contents of a value: a model's weights, a function's code and what it refers to"
+    "Changes with a value's contents: weights, a function's code and what it refers to"
     h = hashlib.blake2b(digest_size=8)
     for part in _parts(x, ()): h.update(part); h.update(b'\0')
     return h.hexdigest()
@@ -186,18 +198,19 @@ def _parts(x, seen):
     x = getattr(x, '_orig_mod', x)                     # of `torch.compile`
     yield type(x).__qualname__.encode()
     if id(x) in seen: return
-    kind = next((k for k in _kinds if isinstance(x, k)), object)
+    kind = next(k for k in _kinds if isinstance(x, k))
     yield from _kinds[kind](x, (*seen, id(x)))
 
 def _each(values, seen):
     for v in values: yield from _parts(v, seen)
 
-# %% ../nbs/08_store.ipynb #402dca30
+# %% ../nbs/08_store.ipynb #9b100857
 def _of_text(x, seen): yield repr(x).encode()
 def _of_bytes(x, seen): yield x
 def _of_list(x, seen): yield from _each(x, seen)
 def _of_set(x, seen): yield from sorted(fingerprint(v).encode() for v in x)
-def _of_dict(x, seen): yield from _each([i for k in sorted(x, key=repr) for i in (k, x[k])], seen)
+def _of_dict(x, seen):
+    for k in sorted(x, key=repr): yield from _each([k, x[k]], seen)
 
 def _of_array(x, seen): yield from (str(x.dtype).encode(), repr(x.shape).encode(), x.tobytes())
 def _of_tensor(x, seen):
@@ -206,7 +219,12 @@ def _of_tensor(x, seen):
     flat = x.detach().cpu().contiguous().view(-1)
     yield flat.view(torch.uint8).numpy().data if x.numel() else b''
 
-# %% ../nbs/08_store.ipynb #e2119b3a
+_kinds = { # the first that a value is an instance of
+    (str, int, float, complex, bool, type(None), Path): _of_text, bytes: _of_bytes,
+    (list, tuple): _of_list, (set, frozenset): _of_set, dict: _of_dict,
+    (np.ndarray, np.generic): _of_array, torch.Tensor: _of_tensor}
+
+# %% ../nbs/08_store.ipynb #baad18c6
 def _of_module(x, seen):
     "Weights by name (`torch.compile` puts `_orig_mod.` into names), and settings"
     for k, v in sorted(x.state_dict().items()):
@@ -222,37 +240,44 @@ def _config(x) -> dict:
     "The settings of a model or scheduler of diffusers or transformers"
     config = getattr(x, 'config', None)
     if hasattr(config, 'to_dict'): config = config.to_dict()
-    return {k: v for k, v in config.items() if k[0] != '_' and k not in _passing} if isinstance(config, dict) else {}
+    if not isinstance(config, dict): return {}
+    return {k: v for k, v in config.items() if k[0] != '_' and k not in _passing}
 
-# %% ../nbs/08_store.ipynb #fff2e66b
-def _of_code(x, seen): yield from _each([x.co_code, x.co_names, list(x.co_consts)], seen)
+_kinds[torch.nn.Module] = _of_module
+
+# %% ../nbs/08_store.ipynb #b166eddd
+def _of_code(x, seen):
+    yield from _each([x.co_code, x.co_names, list(x.co_consts)], seen)
+
+def _of_method(x, seen): yield from _each([x.__func__, x.__self__], seen)
 def _of_function(x, seen):
     "Its code, and the values that it takes from outside"
     names = [n for n in x.__code__.co_names if n in x.__globals__]
-    outside = {n: x.__globals__[n] for n in names if not isinstance(x.__globals__[n], types.ModuleType)}
+    outside = {n: v for n in names if not _is_module(v := x.__globals__[n])}
     cells = [c.cell_contents for c in x.__closure__ or ()]
     yield from _each([x.__code__, cells, x.__defaults__, x.__kwdefaults__, outside], seen)
 
-# %% ../nbs/08_store.ipynb #a027b36f
-def _of_method(x, seen): yield from _each([x.__func__, x.__self__], seen)
+def _is_module(v): return isinstance(v, types.ModuleType)
+
+_kinds |= {types.CodeType: _of_code, types.FunctionType: _of_function,
+           types.MethodType: _of_method}
+
+# %% ../nbs/08_store.ipynb #b3c46b04
 def _of_partial(x, seen): yield from _each([x.func, x.args, x.keywords], seen)
 def _of_generator(x, seen): yield from _parts(x.get_state(), seen)
 def _of_class(x, seen): yield x.__qualname__.encode()
 def _of_object(x, seen):
     "What it keeps under names without an underscore"
     kept = {k: v for k, v in getattr(x, '__dict__', {}).items() if k[0] != '_'}
-    if _config(x): kept['config'] = _config(x)
-    if kept: yield from _parts(kept, seen)
-    else: yield re.sub(r' at 0x\w+', '', getattr(x, '__qualname__', repr(x))).encode()
+    if config := _config(x): kept['config'] = config
+    if kept: return (yield from _parts(kept, seen))
+    name = getattr(x, '__qualname__', repr(x))
+    yield re.sub(r' at 0x\w+', '', name).encode()
 
-_kinds = {(str, int, float, complex, bool, type(None), Path): _of_text, bytes: _of_bytes,
-          (list, tuple): _of_list, (set, frozenset): _of_set, dict: _of_dict,
-          (np.ndarray, np.generic): _of_array, torch.Tensor: _of_tensor, torch.nn.Module: _of_module,
-          types.CodeType: _of_code, types.FunctionType: _of_function, types.MethodType: _of_method,
-          functools.partial: _of_partial, torch.Generator: _of_generator, type: _of_class,
-          object: _of_object}
+_kinds |= {functools.partial: _of_partial, torch.Generator: _of_generator,
+           type: _of_class, object: _of_object}
 
-# %% ../nbs/08_store.ipynb #1495e288
+# %% ../nbs/08_store.ipynb #a41806f6
 def as_settings(**kwargs) -> dict: # As JSON gives it back
     "Settings as JSON: plain values as they are, all others by name and fingerprint"
     def named(v):
@@ -262,37 +287,45 @@ def as_settings(**kwargs) -> dict: # As JSON gives it back
     return json.loads(json.dumps(kwargs, default=named))
 
 def pipeline_settings(pipe) -> dict:
-    "What a pipeline's results depend on: all its models with their weights, and its scheduler's settings"
+    "What a pipeline's results depend on: its models' weights, its scheduler's settings"
     models = {k: m for k, m in pipe.components.items() if isinstance(m, torch.nn.Module)}
-    scheduler = {k: v for k, v in pipe.scheduler.config.items() if k[0] != '_'}
-    return as_settings(**models, scheduler=dict(scheduler, kind=type(pipe.scheduler).__name__))
+    scheduler = _public(pipe.scheduler.config)
+    scheduler['kind'] = type(pipe.scheduler).__name__
+    return as_settings(**models, scheduler=scheduler)
 
 def store_name(settings) -> str:
-    "What a store's shards call it: a hash of its settings; those with an underscore left out"
-    return fingerprint({k: v for k, v in settings.items() if k[0] != '_'})
+    "What a store's shards call it: a hash of its settings"
+    return fingerprint(_public(settings))
 
-# %% ../nbs/08_store.ipynb #a54e0ea3
+def _public(settings):
+    "Those without an underscore; the others are for the reader alone"
+    return {k: v for k, v in settings.items() if k[0] != '_'}
+
+# %% ../nbs/08_store.ipynb #b36ac71b
 def _differences(folder, old, new):
-    "Raise an error that names what differs; names with an underscore are for the reader alone"
-    wrong = [k for k in sorted(old.keys() | new.keys()) if k[0] != '_' and old.get(k) != new.get(k)]
+    "Raise an error that names the settings that differ"
+    names = sorted(_public(old).keys() | _public(new).keys())
+    wrong = [k for k in names if old.get(k) != new.get(k)]
     if not wrong: return
-    short = lambda v: str(v) if len(str(v)) < 80 else str(v)[:77]+'…'
-    pairs = '; '.join(f'{k} was {short(old.get(k))}, is {short(new.get(k))}' for k in wrong)
-    raise ValueError(f"{folder} was made with another {', '.join(wrong)}: {pairs}. "
+    pairs = [f'{k} was {_short(old.get(k))}, is {_short(new.get(k))}' for k in wrong]
+    raise ValueError(f"{folder} was made with another {', '.join(wrong)}: {'; '.join(pairs)}. "
                      "Use another folder, or the settings of this one")
+
+def _short(v):
+    text = str(v)
+    return text if len(text) < 80 else text[:77]+'…'
 
 def check_settings(folder, settings, name='meta.json', results='shard-*'):
     "Refuse a folder that was made with other settings, or that is full of something else"
-    file = Path(folder)/name
-    if file.exists():
-        if any(Path(folder).glob(results)):
-            _differences(folder, json.loads(file.read_text('utf-8')), settings)
-        return
-    known = lambda f: f.name[0] == '.' or f.name.endswith('.partial')
-    if not all(known(f) for f in Path(folder).glob('*')):
-        raise ValueError(f"{folder} is not empty and holds no {name}; give a new folder")
+    folder = Path(folder)
+    if (folder/name).exists():
+        if not any(folder.glob(results)): return
+        return _differences(folder, json.loads((folder/name).read_text('utf-8')), settings)
+    there = [f.name for f in folder.glob('*')]
+    if all(f[0] == '.' or f.endswith('.partial') for f in there): return
+    raise ValueError(f"{folder} is not empty and holds no {name}; give a new folder")
 
-# %% ../nbs/08_store.ipynb #bb4e1b41
+# %% ../nbs/08_store.ipynb #6280fbdb
 @contextmanager
 def claim(
     folder, # Where results are, or will be
@@ -315,7 +348,7 @@ def claim(
     finally:
         if lock: lock.release()
 
-# %% ../nbs/08_store.ipynb #c1ea4f01
+# %% ../nbs/08_store.ipynb #66edd3fb
 def _clear(folder, age=3600):
     "Delete what killed processes had half written, an hour ago or longer"
     for f in folder.glob('*.partial'):
@@ -325,12 +358,13 @@ def _lock(folder):
     "A lock, or None on a disk that has none"
     try: lock = FileLock(folder/'.lock'); lock.acquire(timeout=0); return lock
     except Timeout:
-        raise ValueError(f"Another process works in {folder}; wait until it is done, or use another folder")
+        raise ValueError(f"Another process works in {folder}; wait until it is done, "
+                         "or use another folder")
     except (NotImplementedError, PermissionError): return None
 
-# %% ../nbs/08_store.ipynb #4b87bfd2
+# %% ../nbs/08_store.ipynb #8b51114b
 class FeatureStore:
-    "Stored activations, timesteps, picture numbers and ratings; a dataset that takes lists of indices"
+    "Stored activations with timesteps and ratings; a dataset that takes lists of indices"
     def __init__(self,
         folder, # Where `extract` put it
         layer:str=None, # Which of its layers to give; None: the first
@@ -340,72 +374,81 @@ class FeatureStore:
         if not (self.folder/'meta.json').exists():
             raise FileNotFoundError(f"{self.folder} holds no feature store (no meta.json)")
         self.meta = json.loads((self.folder/'meta.json').read_text('utf-8'))
-        self.layer = self.meta['layers'][0] if layer is None else layer
-        if self.layer not in self.meta['layers']:
-            there = ', '.join(self.meta['layers'])
-            raise ValueError(f"The store {self.folder} has no layer {layer!r}; it has {there}")
+        there = self.meta['layers']
+        self.layer = there[0] if layer is None else layer
+        if self.layer not in there:
+            raise ValueError(f"The store {self.folder} has no layer {layer!r}; "
+                             f"it has {', '.join(there)}")
         self._open(read_pictures(self.folder, store_name(self.meta)), verify)
 
     def __len__(self): return len(self.rating)
     def __repr__(self):
-        return f"FeatureStore({len(self)} × {self.in_shape}, layer {self.layer!r}, {self.folder.name})"
+        return (f"FeatureStore({len(self)} × {self.in_shape}, layer {self.layer!r}, "
+                f"{self.folder.name})")
 
-# %% ../nbs/08_store.ipynb #fc287355
+# %% ../nbs/08_store.ipynb #cc12ab4f
 @patch
 def _open(self:FeatureStore, table, verify):
     "Shards and small columns; an error if something is missing"
+    every = table['shard'].unique().tolist()
     if bad := lacking(self.folder, table, store_name(self.meta), verify):
-        said = ', '.join(f'{shard_file("", s).name} {why}' for s, why in list(bad.items())[:8])
-        raise ValueError(f"{len(bad)} of {len(table['shard'].unique())} shards of the store "
-                         f"{self.folder} must be made: {said}. Run `extract` again, it makes only these")
-    self.shards = [Shard(shard_file(self.folder, s)) for s in table['shard'].unique().tolist()
-                   if shard_file(self.folder, s).exists()]
-    self.first = np.cumsum([0]+[len(s) for s in self.shards])  # index of each shard's first row
+        said = [f'{shard_file("", s).name} {why}' for s, why in list(bad.items())[:8]]
+        raise ValueError(f"{len(bad)} of {len(every)} shards of the store {self.folder} must be "
+                         f"made: {', '.join(said)}. Run `extract` again, it makes only these")
+    files = [shard_file(self.folder, s) for s in every]
+    self.shards = [Shard(f) for f in files if f.exists()]
+    self.first = np.cumsum([0]+[len(s) for s in self.shards])  # row where each begins
     key, time = [torch.cat([s.tensor(k) for s in self.shards]) for k in ('key', 'timestep')]
     order = table['key'].argsort()
     at = order[torch.searchsorted(table['key'][order], key)]
     wanted = table['number'][at] >= 0
-    self.rows = np.flatnonzero(wanted.numpy())                 # where the rows of this store lie
+    self.rows = np.flatnonzero(wanted.numpy())                 # where ours lie
     self.timestep, at = time[wanted], at[wanted]
     self.picture, self.rating = table['number'][at], table['rating'][at]
-    left_out = {k: why for s in self.shards for k, why in s.skipped.items()}
-    number = [(int(table['number'][table['key'] == k]), why) for k, why in left_out.items()]
-    self.skipped = [dict(picture=n, reason=why) for n, why in number if n >= 0]
+    number = dict(zip(table['key'].tolist(), table['number'].tolist()))
+    left_out = {number[k]: why for s in self.shards for k, why in s.skipped.items()}
+    self.skipped = [dict(picture=n, reason=why) for n, why in left_out.items() if n >= 0]
 
 @patch(as_prop=True)
 def in_shape(self:FeatureStore):
     "Shape of one activation: (channels, height, width), or (tokens, width)"
     return self.shards[0].tensors[self.layer][1][1:]
 
-# %% ../nbs/08_store.ipynb #e9fdbdf7
+# %% ../nbs/08_store.ipynb #9ccb83be
 readers = min(4, os.cpu_count() or 1)
-_pool = ThreadPoolExecutor(readers)
-def _new_pool(): global _pool; _pool = ThreadPoolExecutor(readers)
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_new_pool)  # a fork has no threads
+
+def _new_pool():
+    global _pool
+    _pool = ThreadPoolExecutor(readers)
+
+_new_pool()
+if hasattr(os, 'register_at_fork'):                    # a fork has no threads
+    os.register_at_fork(after_in_child=_new_pool)
 
 @patch
 def _read(self:FeatureStore, rows):
     "Rows of the files as one tensor"
-    dtype = self.shards[0].tensors[self.layer][0]
+    dtype, shape = self.shards[0].tensors[self.layer][0], (len(rows), *self.in_shape)
+    if not len(rows): return torch.empty(shape, dtype=dtype)
     size = math.prod(self.in_shape)*dtype.itemsize
-    out = np.empty(len(rows)*size, np.uint8)           # NumPy asks for large pages, torch does not
+    out = np.empty(len(rows)*size, np.uint8)           # NumPy asks for large pages
     flat, shards = memoryview(out), np.searchsorted(self.first, rows, 'right')-1
     def of(s):
         at = np.flatnonzero(shards == s)
         buffers = [flat[j*size:(j+1)*size] for j in at]
         self.shards[s].rows(self.layer, rows[at]-self.first[s], buffers)
     list(_pool.map(of, np.unique(shards)))
-    shape = (len(rows), *self.in_shape)
-    return torch.from_numpy(out).view(dtype).view(shape) if len(rows) else torch.empty(shape, dtype=dtype)
+    return torch.from_numpy(out).view(dtype).view(shape)
 
-# %% ../nbs/08_store.ipynb #68fa4783
+# %% ../nbs/08_store.ipynb #ab480f2f
 @patch
 def __getitem__(self:FeatureStore, idx):
-    "(features as stored, timestep, rating) of one index, or of a list, slice or tensor of them"
+    "(features as stored, timestep, rating) of one index, or of a list, slice or mask"
     if isinstance(idx, (int, np.integer)): return tuple(v[0] for v in self[[idx]])
     if isinstance(idx, slice): idx = range(len(self))[idx]
     idx = np.asarray(idx)
-    idx = np.flatnonzero(idx) if idx.dtype == bool else idx.astype(np.int64)
+    if idx.dtype == bool: idx = np.flatnonzero(idx)
+    idx = idx.astype(np.int64)
     at = torch.from_numpy(idx)
     return self._read(self.rows[idx]), self.timestep[at], self.rating[at]
 
@@ -414,19 +457,20 @@ def features(self:FeatureStore):
     "All activations at once, in memory: for small stores"
     return self[:][0]
 
-# %% ../nbs/08_store.ipynb #909778ec
+# %% ../nbs/08_store.ipynb #7fb8efa4
 @patch
 def only(self:FeatureStore, rows):
     "The same store with some of its rows: a boolean mask, or indices, which are sorted"
     part, rows = copy(self), np.sort(np.arange(len(self))[np.asarray(rows)])
-    part.rows = self.rows[rows]
-    for k in ('timestep', 'picture', 'rating'): setattr(part, k, getattr(self, k)[torch.from_numpy(rows)])
+    part.rows, at = self.rows[rows], torch.from_numpy(rows)
+    for k in ('timestep', 'picture', 'rating'): setattr(part, k, getattr(self, k)[at])
     return part
 
 @patch
 def with_ratings(self:FeatureStore, ratings):
-    "The same activations with other ratings, class numbers or vectors: one for each picture by its number"
-    if not isinstance(ratings, torch.Tensor): ratings = np.asarray(ratings, dtype=np.float32)
+    "The same activations with other targets: one for each picture, by its number"
+    if not isinstance(ratings, torch.Tensor):
+        ratings = np.asarray(ratings, dtype=np.float32)
     part, ratings = copy(self), torch.as_tensor(ratings).float()
     last = int(self.picture.max())
     if len(ratings) <= last:
@@ -434,7 +478,7 @@ def with_ratings(self:FeatureStore, ratings):
     part.rating = ratings[self.picture]
     return part
 
-# %% ../nbs/08_store.ipynb #6beccb48
+# %% ../nbs/08_store.ipynb #005c25b3
 class StoreBatches(ShuffledBatches):
     "Lists of indices into a store whose order keeps to `window` shards at a time"
     def __init__(self, store, bs, shuffle=True, drop_last=False, seed=0, window=16):
@@ -444,34 +488,38 @@ class StoreBatches(ShuffledBatches):
 
     def order(self, g):
         "Groups of shards, and the shuffled rows of each"
+        def shuffled(n): return torch.randperm(n, generator=g)
         first = np.searchsorted(self.store.rows, self.store.first)
-        self.groups = torch.randperm(len(self.store.shards), generator=g).split(self.window)
-        rows = [torch.cat([torch.arange(first[s], first[s+1]) for s in group]) for group in self.groups]
-        self.ends = np.cumsum([len(r) for r in rows])
-        return torch.cat([r[torch.randperm(len(r), generator=g)] for r in rows])
+        def rows(s): return torch.arange(first[s], first[s+1])
+        self.groups = shuffled(len(self.store.shards)).split(self.window)
+        groups = [torch.cat([*map(rows, shards)]) for shards in self.groups]
+        self.ends = np.cumsum([len(r) for r in groups])
+        return torch.cat([r[shuffled(len(r))] for r in groups])
 
-# %% ../nbs/08_store.ipynb #35c9aa77
+# %% ../nbs/08_store.ipynb #b333de91
 @patch
 def will_need(self:FeatureStore, shards):
     "Ask the system to fetch these shards"
     if not hasattr(os, 'posix_fadvise'): return
     for s in map(int, shards):
-        with open(self.shards[s].file, 'rb') as f: os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        with open(self.shards[s].file, 'rb') as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 @patch
 def __iter__(self:StoreBatches):
-    told = 0                                            # groups that the system has been told of
+    told = 0                                           # groups asked for so far
     for i, batch in enumerate(ShuffledBatches.__iter__(self), self.start):
-        while self.shuffle and told < len(self.groups) and self._soon(told, i*self.bs):
+        while self.shuffle and self._soon(told, i*self.bs):
             self.store.will_need(self.groups[told]); told += 1
         yield batch
 
 @patch
 def _soon(self:StoreBatches, group, row):
-    "Is a group's turn less than half a group away?"
+    "Is there such a group, and its turn less than half a group away?"
+    if group == len(self.groups): return False
     return group == 0 or row >= self.ends[group-1] - self.ends[0]//2
 
 @patch
 def sampler(self:FeatureStore, bs, shuffle=True, drop_last=False, seed=0):
-    "What `DataLoaders.from_datasets` asks a dataset for that knows its own best order"
+    "Its own best order, for which `DataLoaders.from_datasets` asks"
     return StoreBatches(self, bs, shuffle, drop_last, seed)
