@@ -7,31 +7,29 @@ __all__ = ['fixed', 'table_rows', 'table_scales', 'as_judges', 'judged', 'png', 
            'draw_cells', 'with_score', 'try_judges', 'Parts', 'sweep', 'sweep_settings', 'load_table',
            'encode_pictures', 'Explorer']
 
-# %% ../nbs/17_table.ipynb #176bc573
-import base64, html, inspect, io, json, math, time, warnings
+# %% ../nbs/17_table.ipynb #09943193
+import base64, html, inspect, io, itertools, json, math, time, warnings
 from pathlib import Path
 import numpy as np, torch
 from fastcore import xml
 from fastcore.basics import NotStr, patch
-from fastcore.script import call_parse
 from PIL import Image
 from tqdm.auto import tqdm
-from .postcards import load_pictures
-from .world import load_pipeline
-from .ratings import appeal
 from .features import check_call, picture_size
-from .store import as_settings, claim, fingerprint, pipeline_settings, store_name, written
+from .store import as_settings, claim, fingerprint
+from .store import pipeline_settings, store_name, written
 from .guidance import guide
-from .scorer import Scorer, load_scorer, score_pictures
+from .scorer import Scorer, score_pictures
 
-# %% ../nbs/17_table.ipynb #7e5aa1cb
+# %% ../nbs/17_table.ipynb #b806a53d
 def table_rows(prompts, seeds=0) -> list: # [(prompt, seed)]
     "The product of prompts and seeds, or `prompts` itself where it holds pairs"
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if isinstance(prompts, str): prompts = [prompts]
+    if isinstance(seeds, (int, np.integer)): seeds = [seeds]
+    prompts = list(prompts)
     pairs = [tuple(p) for p in prompts if isinstance(p, (tuple, list))]
     if pairs and len(pairs) < len(prompts):
         raise ValueError(f"prompts mixes texts and (prompt, seed) pairs: {prompts[:4]}")
-    seeds = [seeds] if isinstance(seeds, (int, np.integer)) else seeds
     rows = pairs or [(p, s) for p in prompts for s in seeds]
     if not rows: raise ValueError("The table has no rows: expected at least one prompt and one seed")
     for i, row in enumerate(rows):
@@ -40,10 +38,14 @@ def table_rows(prompts, seeds=0) -> list: # [(prompt, seed)]
     return [(p, int(s)) for p, s in rows]
 
 def _check_row(p, s):
-    if not isinstance(p, str) or not p.strip(): raise ValueError(f"A prompt is {p!r}; expected text")
-    if isinstance(s, bool) or not isinstance(s, (int, np.integer)) or not 0 <= s < 2**63:
+    "An error that names the prompt or the seed that is none"
+    if not isinstance(p, str) or not p.strip():
+        raise ValueError(f"A prompt is {p!r}; expected text")
+    whole = isinstance(s, (int, np.integer)) and not isinstance(s, bool)
+    if not whole or not 0 <= s < 2**63:
         raise ValueError(f"A seed is {s!r}; expected a whole number from 0")
 
+# %% ../nbs/17_table.ipynb #b730124f
 def table_scales(scales) -> list:
     "Scales as floats, finite and different from each other"
     try: out = [float(s) for s in scales]
@@ -52,35 +54,40 @@ def table_scales(scales) -> list:
         raise ValueError(f"scales is {out}; expected finite numbers, at least one, none twice")
     return out
 
-# %% ../nbs/17_table.ipynb #cccd3d49
+# %% ../nbs/17_table.ipynb #8a44d91a
+fixed = 'prompt', 'seed', 'scale', 'image', 'seconds'
+
 def as_judges(judges) -> dict: # {name: function of pictures (and prompts)}
     "A dict, a list of functions or one function, as a dict"
     if judges is None: return {}
     if callable(judges): judges = [judges]
-    if not isinstance(judges, dict): judges = {getattr(f, '__name__', type(f).__name__): f for f in judges}
+    if not isinstance(judges, dict):
+        judges = {getattr(f, '__name__', type(f).__name__): f for f in judges}
+    taken = 'score', *fixed
     for k, f in judges.items():
-        if callable(f) and k not in (*fixed, 'score'): continue
-        raise ValueError(f"The judge {k!r} is {f!r}; expected a function, and a name other than score, {', '.join(fixed)}")
+        if callable(f) and k not in taken: continue
+        raise ValueError(f"The judge {k!r} is {f!r}; expected a function, "
+                         f"and a name other than {', '.join(taken)}")
     return judges
-
-fixed = 'prompt', 'seed', 'scale', 'image', 'seconds'
 
 def judged(judges, images, prompts) -> dict: # {name: a list of numbers}
     "What judges say about pictures"
     out = {}
     for k, f in judges.items():
-        more = (prompts,) if 'prompts' in inspect.signature(f).parameters else ()
+        more = [prompts]*('prompts' in inspect.signature(f).parameters)
         said = torch.as_tensor(f(images, *more)).double().cpu().numpy()
         if said.shape != (len(images),):
-            raise ValueError(f"The judge {k!r} gave numbers of shape {said.shape} for {len(images)} pictures")
+            raise ValueError(f"The judge {k!r} gave numbers of shape {said.shape} "
+                             f"for {len(images)} pictures")
         out[k] = said.tolist()
     return out
 
-# %% ../nbs/17_table.ipynb #750ea9de
+# %% ../nbs/17_table.ipynb #8a59bb30
 def png(im) -> bytes:
     "A picture as PNG, without any notes in it"
     if isinstance(im, dict): return im['bytes']
-    buf = io.BytesIO(); Image.frombytes(im.mode, im.size, im.tobytes()).save(buf, 'png')
+    plain, buf = Image.frombytes(im.mode, im.size, im.tobytes()), io.BytesIO()
+    plain.save(buf, 'png')
     return buf.getvalue()
 
 def cells_dataset(cells) -> 'datasets.Dataset':
@@ -93,28 +100,38 @@ def cells_dataset(cells) -> 'datasets.Dataset':
     if cells: cols['image'] = [dict(bytes=png(im), path=None) for im in cols['image']]
     return Dataset.from_dict(cols, features=features)
 
-# %% ../nbs/17_table.ipynb #24138a95
+# %% ../nbs/17_table.ipynb #85b84452
 class Table:
     "Pictures over rows (a prompt with a seed) and scales, with what judges say"
-    def __init__(self, cells, meta=None): # A `Dataset` or a list of dicts, any order; how it was made
-        self.ds = cells if hasattr(cells, 'column_names') else cells_dataset(cells)
+    def __init__(self,
+        cells, # A `Dataset` or a list of dicts, in any order
+        meta=None # How it was made
+    ):
+        self.ds, self.meta = cells, meta or {}
+        if not hasattr(cells, 'column_names'): self.ds = cells_dataset(cells)
         if not len(self.ds): raise ValueError("The table has no cells")
         flat = self.ds.remove_columns('image').to_dict()
-        keys = list(zip(flat['prompt'], flat['seed']))
-        self.meta, self.rows, self.scales = meta or {}, list(dict.fromkeys(keys)), list(dict.fromkeys(flat['scale']))
-        self.index = {(k, s): i for i, (k, s) in enumerate(zip(keys, flat['scale']))}
+        rows = list(zip(flat['prompt'], flat['seed']))
+        self.rows, self.scales = [*dict.fromkeys(rows)], [*dict.fromkeys(flat['scale'])]
+        self.index = {k: i for i, k in enumerate(zip(rows, flat['scale']))}
         self.judges = [k for k in flat if k not in fixed]
-        self.flat = {k: np.array(flat[k], float) for k in (*self.judges, *({'seconds'} & set(flat)))}
-        missing = [(r, s) for r in self.rows for s in self.scales if (r, s) not in self.index]
-        if missing: raise ValueError(f"Expected one cell for each row and scale; {missing[0]} has none")
-        if len(self.index) < len(self.ds):
-            raise ValueError("Expected one cell for each row and scale; some have two")
+        numbers = [k for k in flat if k in (*self.judges, 'seconds')]
+        self.flat = {k: np.array(flat[k], float) for k in numbers}
+        self._check()
+
+    def _check(self):
+        "One cell for each row and scale, or an error"
+        expected = "Expected one cell for each row and scale"
+        for k in itertools.product(self.rows, self.scales):
+            if k not in self.index: raise ValueError(f"{expected}; {k} has none")
+        if len(self.index) < len(self.ds): raise ValueError(f"{expected}; some have two")
 
     def __len__(self): return len(self.ds)
     def __repr__(self):
-        return f"Table({len(self.rows)} rows × {len(self.scales)} scales {', '.join(f'{s:g}' for s in self.scales)})"
+        scales = ', '.join(f'{s:g}' for s in self.scales)
+        return f"Table({len(self.rows)} rows × {len(self.scales)} scales {scales})"
 
-# %% ../nbs/17_table.ipynb #58c1027a
+# %% ../nbs/17_table.ipynb #bd509847
 @patch
 def at(self:Table, row, scale):
     "Position of a cell, by the row's number and the scale"
@@ -123,40 +140,51 @@ def at(self:Table, row, scale):
 @patch
 def images(self:Table, scale):
     "The pictures of a column"
-    return self.ds.select([self.at(i, scale) for i in range(len(self.rows))])['image'][:]
+    at = [self.at(i, scale) for i in range(len(self.rows))]
+    return self.ds.select(at)['image'][:]
 
 @patch
 def grid(self:Table, what=None) -> np.ndarray: # (rows, scales)
     "What a judge says, or 'seconds'; None: the judge that decides. NaN where there is nothing"
     flat = self.flat.get(what or self.decides, np.full(len(self), np.nan))
-    return np.array([[flat[self.at(i, s)] for s in self.scales] for i in range(len(self.rows))])
+    at = [[self.at(i, s) for s in self.scales] for i in range(len(self.rows))]
+    return flat[np.array(at)]
 
 @patch(as_prop=True)
 def decides(self:Table):
-    "The judge whose word counts: the first that knows every cell, and the scorer only where there is no other"
+    "The first judge that knows every cell; the scorer only where there is no other"
     known = [k for k in self.judges if np.isfinite(self.flat[k]).all()]
-    return next((k for k in known if k != 'score'), known[0] if known else '')
+    known.sort(key=lambda k: k == 'score')             # last
+    return known[0] if known else ''
 
-# %% ../nbs/17_table.ipynb #b8306957
+# %% ../nbs/17_table.ipynb #45a27bb1
 def call_for(call, n) -> dict:
-    "Arguments of a pipeline for `n` prompts: a text is said for each of them"
-    return {k: [v]*n if k.startswith('negative_prompt') and isinstance(v, str) else v for k, v in call.items()}
+    "Arguments of a pipeline for `n` prompts: a negative prompt is said for each of them"
+    def each(k, v):
+        one = k.startswith('negative_prompt') and isinstance(v, str)
+        return [v]*n if one else v
+    return {k: each(k, v) for k, v in call.items()}
 
-def draw_cells(pipe, scorer, rows, scale, judges, steps, call, **kwargs) -> list: # Dicts, as `Table` takes them
-    "Pictures of some rows at one scale, judged"
-    prompts, gs = [p for p, _ in rows], [torch.Generator().manual_seed(s) for _, s in rows]
-    start = time.perf_counter()
+def draw_cells(pipe, scorer, rows, scale, judges, steps, call, **kwargs) -> list:
+    "Pictures of some rows at one scale, judged: dicts, as `Table` takes them"
+    prompts, seeds = zip(*rows)
+    gs = [torch.Generator().manual_seed(s) for s in seeds]
+    call, start = call_for(call, len(rows)), time.perf_counter()
     with guide(pipe, scorer, scale=scale, **kwargs):
-        images = pipe(prompts, num_inference_steps=steps, generator=gs, **call_for(call, len(rows))).images
+        out = pipe(list(prompts), num_inference_steps=steps, generator=gs, **call)
     seconds = (time.perf_counter()-start)/len(rows)
-    said = judged(judges, images, prompts)
-    return [dict(prompt=p, seed=s, scale=scale, image=im, seconds=seconds, **{k: v[i] for k, v in said.items()})
-            for i, ((p, s), im) in enumerate(zip(rows, images))]
+    cells = dict(prompt=prompts, seed=seeds, image=out.images)
+    cells.update(judged(judges, out.images, list(prompts)))
+    return [dict(zip(cells, row), scale=scale, seconds=seconds)
+            for row in zip(*cells.values())]
 
+# %% ../nbs/17_table.ipynb #d0f22d5c
 def with_score(pipe, scorer, judges, call) -> dict:
     "Judges, and the scorer itself as the first of them if it is one"
     if not isinstance(scorer, Scorer): return judges
-    def score(images, prompts): return score_pictures(pipe, scorer, images, prompts, call=call_for(call, len(prompts)))
+    def score(images, prompts):
+        own = call_for(call, len(prompts))
+        return score_pictures(pipe, scorer, images, prompts, call=own)
     return dict(score=score, **judges)
 
 def try_judges(pipe, judges, call, prompt='a'):
@@ -164,49 +192,62 @@ def try_judges(pipe, judges, call, prompt='a'):
     size = [call.get(k) or picture_size(pipe) for k in ('width', 'height')]
     judged(judges, [Image.new('RGB', size, 'grey')], [prompt])
 
-# %% ../nbs/17_table.ipynb #39d82320
+# %% ../nbs/17_table.ipynb #313f4646
 class Parts:
     "The files of a sweep: a batch of cells each, which know their sweep and their checksum"
     def __init__(self, folder, name=None): self.folder, self.name = Path(folder), name
-    def file(self, scale, k): return self.folder/f'part_{scale!r}_{k:03d}.parquet'
+
+    def file(self, scale, k):
+        "Where the `k`-th batch of a scale is kept"
+        return self.folder/f'part_{scale!r}_{k:03d}.parquet'
 
     def write(self, file, cells):
+        "Keep cells, whole or not at all"
         import pyarrow.parquet as pq
         ds = cells_dataset(cells)
         t = ds.data.table
-        told = dict(ds.features.arrow_schema.metadata)
-        told.update({b'midu': self.name.encode(), b'checksum': fingerprint(t.to_pydict()).encode()})
+        own = {b'midu': self.name.encode(), b'checksum': _sum(t)}
+        told = ds.features.arrow_schema.metadata | own
         with written(file) as f: pq.write_table(t.replace_schema_metadata(told), f)
 
-    def read(self, file, keys=None):
-        "The cells of a file; a ValueError that names it if it is damaged or something else"
-        import pyarrow as pa, pyarrow.parquet as pq
-        from datasets import Dataset
-        try: t = pq.read_table(file); ds, sound = Dataset(t), fingerprint(t.to_pydict()).encode()
-        except (OSError, pa.ArrowException, ValueError, MemoryError) as e:
-            raise ValueError(f"{file.name} is damaged") from e
-        told = t.schema.metadata or {}
-        if told.get(b'checksum') != sound: raise ValueError(f"{file.name} is damaged")
-        if told.get(b'midu') != self.name.encode():
-            raise ValueError(f"{file.name} belongs to another sweep")
-        there = list(zip(ds['prompt'][:], ds['seed'][:], ds['scale'][:]))
-        scale = float(file.stem.split('_')[1])
-        if any(s != scale for *_, s in there) or keys and there != keys:
-            raise ValueError(f"{file.name} has other cells")
-        return ds
+def _sum(table): return fingerprint(table.to_pydict()).encode()
 
-# %% ../nbs/17_table.ipynb #1b569e6f
+# %% ../nbs/17_table.ipynb #3ebfb2fc
+def _open_part(file) -> tuple: # (its cells, the sweep that it belongs to)
+    "A file of a sweep, if it is sound"
+    import pyarrow as pa, pyarrow.parquet as pq
+    from datasets import Dataset
+    try:
+        t = pq.read_table(file)
+        ds, told, found = Dataset(t), t.schema.metadata or {}, _sum(t)
+    except (OSError, pa.ArrowException, ValueError, MemoryError) as e:
+        raise ValueError(f"{file.name} is damaged") from e
+    if told.get(b'checksum') != found: raise ValueError(f"{file.name} is damaged")
+    return ds, told.get(b'midu', b'').decode()
+
+@patch
+def read(self:Parts, file, keys=None):
+    "The cells of a file; a ValueError that names it if it is damaged or something else"
+    ds, name = _open_part(file)
+    if name != self.name: raise ValueError(f"{file.name} belongs to another sweep")
+    cells = list(zip(ds['prompt'][:], ds['seed'][:], ds['scale'][:]))
+    scale = float(file.stem.split('_')[1])
+    if any(s != scale for *_, s in cells) or keys and cells != keys:
+        raise ValueError(f"{file.name} has other cells")
+    return ds
+
+# %% ../nbs/17_table.ipynb #fa254950
 def sweep(
     pipe, # A pipeline that `guide` can guide
     scorer, # A `Scorer` or `Objective`; a `Scorer` is a judge as well, called score
     prompts, # Texts; or (text, seed) pairs, and then `seeds` is not used
     scales, # Guidance scales, one column each; 0 is the unguided model
     seeds=0, # A seed or several; every prompt is drawn with each
-    folder=None, # Where to keep the cells, to go on after an interruption; None: only in memory
-    judges=None, # Functions of pictures (and prompts): one, several, or a dict with their names
-    steps:int=25, cfg:float=None, # Sampling steps; classifier-free guidance, None: the pipeline's own
+    folder=None, # Where to keep cells, to go on after an interruption
+    judges=None, # Functions of pictures (and prompts): one, several, or a dict
+    steps:int=25, cfg:float=None, # Sampling steps; `guidance_scale`, None: the pipeline's own
     bs:int=32, # Cells drawn together
-    call=None, # More arguments for the pipeline, as a dict: height, width, negative_prompt …
+    call=None, # More arguments for the pipeline: height, width, negative_prompt …
     progress:bool=True, # Show a bar?
     **kwargs # More arguments for `guide`: start, stop, every …
 ) -> Table:
@@ -214,19 +255,19 @@ def sweep(
     rows, scales, own = table_rows(prompts, seeds), table_scales(scales), as_judges(judges)
     call = _checked(pipe, call, cfg, steps=steps, bs=bs)
     said = with_score(pipe, scorer, own, call)
-    one = lambda b, s: draw_cells(pipe, scorer, b, s, said, steps, call, **kwargs)
-    work = [(s, k, rows[i:i+bs]) for s in scales for k, i in enumerate(range(0, len(rows), bs))]
-    shown = lambda batches: list(_with_bar(len(rows)*len(scales), progress, batches))
+    def one(b, s): return draw_cells(pipe, scorer, b, s, said, steps, call, **kwargs)
+    def first(): try_judges(pipe, said, call, rows[0][0])
+    work, bar = _batches(rows, scales, bs), _bar(len(rows)*len(scales), progress)
     if folder is None:
-        try_judges(pipe, said, call, rows[0][0])
-        return _joined([cells_dataset(c) for c in shown((b, one(b, s)) for s, _, b in work)])
-    settings = sweep_settings(pipe, scorer, rows, own, steps=steps, bs=bs, call=call, guide=kwargs)
+        first()
+        return _joined(((b, cells_dataset(one(b, s))) for s, _, b in work), bar)
+    given = dict(steps=steps, bs=bs, call=call, guide=kwargs)
+    settings = sweep_settings(pipe, scorer, rows, own, **given)
     with claim(folder, settings, 'sweep.json', 'part_*'):
-        parts = Parts(folder, store_name(settings))
-        kept = _kept(parts, work, one, lambda: try_judges(pipe, said, call, rows[0][0]))
-        return _joined(shown(kept), settings)
+        kept = _kept(Parts(folder, store_name(settings)), work, one, first)
+        return _joined(kept, bar, settings)
 
-# %% ../nbs/17_table.ipynb #6a17fc11
+# %% ../nbs/17_table.ipynb #6a1c57eb
 def _checked(pipe, call, cfg, **sizes) -> dict:
     "More arguments for the pipeline, each of them one that it takes"
     call = dict(call or {}, **({} if cfg is None else dict(guidance_scale=cfg)))
@@ -235,13 +276,21 @@ def _checked(pipe, call, cfg, **sizes) -> dict:
         if v < 1: raise ValueError(f"{k} is {v}; expected at least 1")
     return call
 
+def _batches(rows, scales, bs):
+    "(scale, number within it, rows) of each batch"
+    parts = [rows[i:i+bs] for i in range(0, len(rows), bs)]
+    return [(s, k, b) for s in scales for k, b in enumerate(parts)]
+
+def _bar(n, progress):
+    return tqdm(total=n, desc='drawing', disable=not progress, leave=False)
+
 def sweep_settings(pipe, scorer, rows, judges, **kwargs) -> dict:
     "What the cells depend on besides the scale"
     prompts, seeds = [list(v) for v in zip(*rows)]
     own = as_settings(prompts=prompts, seeds=seeds, objective=scorer, judges=judges, **kwargs)
     return dict(own, **pipeline_settings(pipe))
 
-# %% ../nbs/17_table.ipynb #b882cb9d
+# %% ../nbs/17_table.ipynb #b0bcceed
 def _kept(parts, work, draw, first):
     "Cells that are there, or are drawn and kept; damaged files are named and drawn again"
     for s, k, b in work:
@@ -249,52 +298,63 @@ def _kept(parts, work, draw, first):
         if file.exists():
             try: yield b, parts.read(file, keys); continue
             except ValueError as e: warnings.warn(f"{e}: drawn again")
-        if first: first = first()                          # once
+        if first: first = first()                      # once
         parts.write(file, draw(b, s))
         yield b, parts.read(file, keys)
 
-def _with_bar(total, progress, batches):
-    with tqdm(total=total, desc='drawing', disable=not progress, leave=False) as bar:
-        for rows, cells in batches: yield cells; bar.update(len(rows))
-
-def _joined(parts, meta=None):
+def _joined(batches, bar, meta=None):
+    "A table of (rows, cells), with a bar that moves on by the rows"
     from datasets import concatenate_datasets
+    parts = []
+    with bar:
+        for rows, cells in batches: parts.append(cells); bar.update(len(rows))
     return Table(concatenate_datasets(parts), meta)
 
-# %% ../nbs/17_table.ipynb #8cc0e871
+# %% ../nbs/17_table.ipynb #cccef697
 def load_table(folder) -> Table: # With all its scales, in ascending order
     "A table that `sweep` has kept"
     folder = Path(folder)
     if not (folder/'sweep.json').exists():
         raise FileNotFoundError(f"{folder} holds no sweep (no sweep.json)")
     settings = json.loads((folder/'sweep.json').read_text('utf-8'))
-    place = lambda f: (float(f.stem.split('_')[1]), f.stem.split('_')[2])
+    def place(f): _, scale, k = f.stem.split('_'); return float(scale), k
     files = sorted(folder.glob('part_*.parquet'), key=place)
     if not files:
-        raise ValueError(f"The sweep in {folder} has no cells yet; run `sweep` again, it goes on where it stopped")
+        raise ValueError(f"The sweep in {folder} has no cells yet; "
+                         "run `sweep` again, it goes on where it stopped")
     parts, read, bad = Parts(folder, store_name(settings)), [], []
     for f in files:
-        try: read.append(parts.read(f))
+        try: read.append(((), parts.read(f)))
         except ValueError as e: bad.append(str(e))
-    if bad: raise ValueError(f"In {folder} {'; '.join(bad)}. Run `sweep` again, it draws only these")
-    return _joined(read, settings)
+    if bad: raise ValueError(f"In {folder} {'; '.join(bad)}. "
+                             "Run `sweep` again, it draws only these")
+    return _joined(read, tqdm(disable=True), settings)
 
-# %% ../nbs/17_table.ipynb #b428dc4f
+# %% ../nbs/17_table.ipynb #2b254fe1
 @patch
 def summary(self:Table,
     base=0., # The scale to compare with
     by=None # The judge that says what is won; None: the one that decides
-): # A list of dicts: scale, n, a mean for each judge, seconds, won; None where it cannot be said
-    "Means over the rows for each scale, and the share of rows won against `base`; a tie is half won"
-    mean = lambda v: float(v.mean()) if np.isfinite(v).all() else None
+) -> list: # Of dicts: scale, n, a mean for each judge, seconds, won
+    "Means over the rows for each scale, and the share won; None where it cannot be said"
     grids = {k: self.grid(k) for k in dict.fromkeys([*self.judges, 'score', 'seconds'])}
-    g = self.grid(by)
-    at = self.scales.index(base) if base in self.scales and np.isfinite(g).all() else None
-    won = lambda j: None if at in (None, j) else float((np.sign(g[:, j]-g[:, at])/2 + .5).mean())
-    return [dict(scale=s, n=len(self.rows), **{k: mean(v[:, j]) for k, v in grids.items()}, won=won(j))
-            for j, s in enumerate(self.scales)]
+    won, out = self._won(base, self.grid(by)), []
+    for j, s in enumerate(self.scales):
+        means = {k: _mean(v[:, j]) for k, v in grids.items()}
+        out.append(dict(scale=s, n=len(self.rows), **means, won=won.get(s)))
+    return out
 
-# %% ../nbs/17_table.ipynb #0e41acbc
+def _mean(v): return float(v.mean()) if np.isfinite(v).all() else None
+
+@patch
+def _won(self:Table, base, g) -> dict: # {scale: share}
+    "The share of rows in which a scale's number is above that of the base scale"
+    if base not in self.scales or not np.isfinite(g).all(): return {}
+    above = np.sign(g - g[:, [self.scales.index(base)]])
+    share = dict(zip(self.scales, (above/2+.5).mean(0).tolist()))
+    return {s: v for s, v in share.items() if s != base}
+
+# %% ../nbs/17_table.ipynb #cc7c937b
 @patch
 def show(self:Table,
     rows=None, # How many rows; None: all
@@ -304,24 +364,28 @@ def show(self:Table,
     "Rows of pictures; under each what judges say"
     from matplotlib.figure import Figure
     n = min(rows or len(self.rows), len(self.rows))
-    fig = Figure(figsize=(size*len(self.scales)+0.9, (size+0.2)*n+0.5))
+    width, height = size*len(self.scales)+0.9, (size+0.2)*n+0.5
+    fig = Figure(figsize=(width, height))
     axs = fig.subplots(n, len(self.scales), squeeze=False)
     names = [k for k in judges or dict.fromkeys(['score', self.decides]) if k in self.flat]
     for j, s in enumerate(self.scales):
         axs[0, j].set_title(f'scale {s:g}', fontsize=8)
         for i, im in enumerate(self.images(s)[:n]):
-            under = ' → '.join(f'{self.flat[k][self.at(i, s)]:.1f}' for k in names)
-            _cell(axs[i, j], im, under, '' if j else self.row_name(i))
-    if names: fig.supxlabel('under each picture: ' + ' → '.join(names), fontsize=7, y=0.05/fig.get_figheight())
-    fig.tight_layout(pad=0.4, h_pad=1.2, rect=(0, 0.15/fig.get_figheight(), 1, 1))
+            numbers = [f'{self.flat[k][self.at(i, s)]:.1f}' for k in names]
+            _cell(axs[i, j], im, ' → '.join(numbers))
+    for i, ax in enumerate(axs[:, 0]):
+        ax.set_ylabel(self.row_name(i).replace('$', r'\$'), fontsize=7)
+    under = 'under each picture: ' + ' → '.join(names)
+    if names: fig.supxlabel(under, fontsize=7, y=0.05/height)
+    fig.tight_layout(pad=0.4, h_pad=1.2, rect=(0, 0.15/height, 1, 1))
     return fig
 
-# %% ../nbs/17_table.ipynb #f9992d76
-def _cell(ax, im, under, left):
+# %% ../nbs/17_table.ipynb #50b094b6
+def _cell(ax, im, under):
+    "A picture and what is said of it"
     ax.imshow(im); ax.set(xticks=[], yticks=[])
     for side in ax.spines.values(): side.set_visible(False)
     ax.set_xlabel(under.replace('nan', ''), fontsize=7)
-    ax.set_ylabel(left.replace('$', r'\$'), fontsize=7)
 
 @patch
 def row_name(self:Table, i):
@@ -329,8 +393,9 @@ def row_name(self:Table, i):
     p, s = self.rows[i]
     return p if sum(q == p for q, _ in self.rows) == 1 else f'{p}\nseed {s}'
 
-# %% ../nbs/17_table.ipynb #55157ab3
-def _uri(kind, data): return f'data:image/{kind};base64,' + base64.b64encode(data).decode()
+# %% ../nbs/17_table.ipynb #eeb24cfa
+def _uri(kind, data):
+    return f'data:image/{kind};base64,' + base64.b64encode(data).decode()
 
 def _jpeg(im, side):
     "A picture as JPEG, at most `side` pixels large"
@@ -339,17 +404,18 @@ def _jpeg(im, side):
     return _uri('jpeg', buf.getvalue())
 
 def encode_pictures(images, max_bytes) -> list:
-    "Data URIs of pictures whose total length stays below `max_bytes`: PNG, or JPEG as small as need be"
+    "Data URIs of at most `max_bytes` in all: PNG, or JPEG as small as need be"
     full = max(max(im.size) for im in images)
     out = [_uri('png', png(im)) for im in images]
-    for side in (full, *[v for v in (768, 512, 384, 256, 192, 128, 96, 64, 48, 32) if v < full]):
+    smaller = [v for v in (768, 512, 384, 256, 192, 128, 96, 64, 48, 32) if v < full]
+    for side in (full, *smaller):
         if sum(map(len, out)) <= max_bytes: return out
         out = [_jpeg(im, side) for im in images]
     if sum(map(len, out)) <= max_bytes: return out
-    raise ValueError(f"{len(images)} pictures do not fit into {max_bytes/1e6:g} MB even at {side} pixels; "
-                     "raise max_mb or make a smaller table")
+    raise ValueError(f"{len(images)} pictures do not fit into {max_bytes/1e6:g} MB "
+                     f"even at {side} pixels; raise max_mb or make a smaller table")
 
-# %% ../nbs/17_table.ipynb #764f5cdc
+# %% ../nbs/17_table.ipynb #c0ae8eae
 _css = """
 :root { color-scheme: light dark }
 body { font: 15px system-ui, sans-serif; margin: 1.5em }
@@ -371,7 +437,7 @@ dialog::backdrop { background: #000a }
 .wrap { overflow-x: auto }
 """
 
-# %% ../nbs/17_table.ipynb #d72f2c74
+# %% ../nbs/17_table.ipynb #22f67439
 _look = """
 const $ = (q, e=document) => e.querySelector(q), all = (q, e=document) => [...e.querySelectorAll(q)];
 const body = $('tbody'), big = $('dialog'), grid = () => all('tr', body).map(r => all('.pic', r));
@@ -400,7 +466,7 @@ body.addEventListener('click', e => { if (pic(e)) show(pic(e)) });
 body.addEventListener('keydown', step); big.addEventListener('keydown', step);
 body.addEventListener('focusin', e => { if (pic(e)) last = pic(e) });"""
 
-# %% ../nbs/17_table.ipynb #639ecf5d
+# %% ../nbs/17_table.ipynb #856c442e
 _sort = """
 big.addEventListener('click', e => { if (e.target === big || e.target.tagName === 'IMG') big.close() });
 big.addEventListener('close', () => last && last.focus());
@@ -429,28 +495,50 @@ if (by) by.addEventListener('change', () => {
   th.setAttribute('aria-sort', turned); sort(th);
 });"""
 
-# %% ../nbs/17_table.ipynb #065ed24f
+# %% ../nbs/17_table.ipynb #5d456d65
 @patch
 def _html_cell(self:Table, i, j, uris):
     "A picture as a button, its numbers below it and for sorting"
     (p, seed), s = self.rows[i], self.scales[j]
     at = self.at(i, s)
-    said = {k: self.flat[k][at] for k in self.judges if np.isfinite(self.flat[k][at])}
+    said = self._said(at)
     im = xml.Img(src=uris[at], alt=f'{p}, seed {seed}, scale {s:g}')
-    button = xml.Button(im, cls='pic', tabindex=-1 if i or j else 0)
-    small = [xml.Small(' · '.join(f'{k} {v:.2f}' for k, v in said.items()))] if said else []
-    return xml.Td(button, *small, **{f'data-{k.lower()}': f'{v:.5g}' for k, v in said.items()})
+    button = xml.Button(im, cls='pic', tabindex=-bool(i or j))
+    small = [xml.Small(_in_words(said))] if said else []
+    sort = {f'data-{k.lower()}': f'{v:.5g}' for k, v in said.items()}
+    return xml.Td(button, *small, **sort)
+
+@patch
+def _said(self:Table, at):
+    "What is known of a cell: {judge: number}"
+    return {k: v for k in self.judges if np.isfinite(v := self.flat[k][at])}
+
+def _in_words(said): return ' · '.join(f'{k} {v:.2f}' for k, v in said.items())
 
 @patch
 def _html_table(self:Table, uris):
-    names = ['prompt', 'seed', *[f'scale {s:g}' for s in self.scales]]
-    head = [xml.Th(xml.Button(n), aria_sort='none', cls='p' if n == 'prompt' else '') for n in names]
-    rows = [xml.Tr(xml.Th(p, cls='p'), xml.Td(seed), *[self._html_cell(i, j, uris) for j in range(len(self.scales))])
-            for i, (p, seed) in enumerate(self.rows)]
+    "Rows of cells under their heads"
+    def th(name): return xml.Th(xml.Button(name), aria_sort='none', cls='p'*(name == 'prompt'))
+    head = map(th, ['prompt', 'seed', *[f'scale {s:g}' for s in self.scales]])
+    rows = []
+    for i, (p, seed) in enumerate(self.rows):
+        cells = [self._html_cell(i, j, uris) for j in range(len(self.scales))]
+        rows.append(xml.Tr(xml.Th(p, cls='p'), xml.Td(seed), *cells))
     return xml.Table(xml.Thead(xml.Tr(*head)), xml.Tbody(*rows))
 
-# %% ../nbs/17_table.ipynb #78493bb5
-_policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+# %% ../nbs/17_table.ipynb #08382845
+@patch
+def _how(self:Table):
+    "What the reader can do, and by which judge to sort"
+    how = 'Click a picture to enlarge it (arrow keys go on, Esc closes), a heading to sort; '
+    known = [k for k in self.judges if np.isfinite(self.flat[k]).any()]
+    if not known: return xml.P(how)
+    options = [xml.Option(k, value=k.lower()) for k in known]
+    return xml.P(how, 'sort by ', xml.Select(*options, id='by', aria_label='sort by'))
+
+# %% ../nbs/17_table.ipynb #1d01e205
+_policy = ("default-src 'none'; img-src data:; "
+           "style-src 'unsafe-inline'; script-src 'unsafe-inline'")
 
 @patch
 def to_html(self:Table,
@@ -458,30 +546,30 @@ def to_html(self:Table,
     title='Mid-u guidance', text='', # Heading, and a line below it
     max_mb:float=15. # The page is at most this large
 ) -> str: # The page
-    "The table as one self-contained page: pictures enlarge on click, columns sort, all by mouse, finger or keyboard"
+    "The table as one page that needs nothing else: pictures enlarge, columns sort"
     uris = encode_pictures(self.ds['image'][:], max_mb*1e6*0.97 - 1000*len(self))
-    known = [k for k in self.judges if np.isfinite(self.flat[k]).any()]
-    options = [xml.Option(k, value=k.lower()) for k in known]
-    by = ['sort by ', xml.Select(*options, id='by', aria_label='sort by')] if known else []
-    how = xml.P('Click a picture to enlarge it (arrow keys go on, Esc closes), a heading to sort; ', *by)
-    big = xml.Dialog(xml.Form(xml.Img(alt=''), xml.P(), xml.Button('Close'), method='dialog'))
+    big = xml.Form(xml.Img(alt=''), xml.P(), xml.Button('Close'), method='dialog')
     head = xml.Head(xml.Meta(charset='utf-8'), xml.Title(title),
                     xml.Meta(name='viewport', content='width=device-width, initial-scale=1'),
-                    xml.Meta(http_equiv='Content-Security-Policy', content=_policy), xml.Style(NotStr(_css)))
-    body = xml.Body(xml.H1(title), xml.P(text), how, xml.Div(self._html_table(uris), cls='wrap'), big,
+                    xml.Meta(http_equiv='Content-Security-Policy', content=_policy),
+                    xml.Style(NotStr(_css)))
+    body = xml.Body(xml.H1(title), xml.P(text), self._how(),
+                    xml.Div(self._html_table(uris), cls='wrap'), xml.Dialog(big),
                     xml.Script(NotStr(_look+_sort)))
-    page = '<!doctype html>' + xml.to_xml(xml.ft('html', head, body, lang='en'), indent=False)
+    page = '<!doctype html>'
+    page += xml.to_xml(xml.ft('html', head, body, lang='en'), indent=False)
     if file is not None:
         with written(file) as f: f.write_text(page, 'utf-8')
     return page
 
-# %% ../nbs/17_table.ipynb #a4bd60b9
+# %% ../nbs/17_table.ipynb #31cb34e9
 @patch
 def _wandb_picture(self:Table, at):
+    "A cell, its numbers in the caption"
     import wandb
-    said = [f'{k} {self.flat[k][at]:.2f}' for k in self.judges if np.isfinite(self.flat[k][at])]
-    row = self.ds[at]
-    return wandb.Image(row['image'], caption=' · '.join([f"scale {row['scale']:g}", *said]))
+    row, said = self.ds[at], _in_words(self._said(at))
+    caption = f"scale {row['scale']:g}" + ' · '*bool(said) + said
+    return wandb.Image(row['image'], caption=caption)
 
 @patch
 def to_wandb(self:Table,
@@ -489,67 +577,82 @@ def to_wandb(self:Table,
 ): # A `wandb.Table`
     "The table for Weights & Biases: `wandb.log({'sweep': table.to_wandb()})`"
     import wandb
+    picture, names = self._wandb_picture, ['prompt', 'seed']
     if wide:
-        rows = [[*r, *[self._wandb_picture(self.at(i, s)) for s in self.scales]] for i, r in enumerate(self.rows)]
-        return wandb.Table(columns=['prompt', 'seed', *[f'scale {s:g}' for s in self.scales]], data=rows)
+        rows = [[*r, *[picture(self.at(i, s)) for s in self.scales]]
+                for i, r in enumerate(self.rows)]
+        columns = [f'scale {s:g}' for s in self.scales]
+        return wandb.Table(columns=[*names, *columns], data=rows)
     names = [k for k in self.ds.column_names if k != 'image']
-    rows = [[*[row[k] for k in names], self._wandb_picture(i)] for i, row in enumerate(self.ds.select_columns(names))]
+    plain = self.ds.select_columns(names)
+    rows = [[*[row[k] for k in names], picture(i)] for i, row in enumerate(plain)]
     return wandb.Table(columns=[*names, 'image'], data=rows)
 
-# %% ../nbs/17_table.ipynb #02c733b6
+# %% ../nbs/17_table.ipynb #f47514d1
 class Explorer:
     "Prompt, seed and scale to play with; the unguided picture and the guided one, drawn live"
     def __init__(self,
         pipe, scorer, # What draws and what guides
         prompts, # Suggestions; any other text may be typed
-        scales=None, # Lowest and highest scale of the slider; None: from the scorer's recommended one
+        scales=None, # Of the slider: (lowest, highest); None: from the recommended one
         judges=None, # As in `sweep`
         steps:int=25, cfg:float=None, **kwargs # As in `sweep`
     ):
-        top = 2*(getattr(scorer, 'recommended', None) or dict(scale=0))['scale'] if scales is None else 0
-        lo, hi = scales or (-top, top)
-        if not lo < hi: raise ValueError(f"scales is {(lo, hi)}; expected the lowest and the highest")
+        lo, hi = scales or _around(scorer)
+        if not lo < hi:
+            raise ValueError(f"scales is {(lo, hi)}; expected the lowest and the highest")
         self.pipe, self.scorer, self.memory = pipe, scorer, {}
         self.kwargs = dict(judges=judges, steps=steps, cfg=cfg, progress=False, **kwargs)
         self._build(list(prompts), lo, hi)
-        for control in (self.prompt, self.seed, self.scale): control.observe(lambda change: self.draw(), 'value')
+        for control in (self.prompt, self.seed, self.scale):
+            control.observe(lambda change: self.draw(), 'value')
         self.draw()
 
     def _ipython_display_(self):
         from IPython.display import display
         display(self.widget)
 
-# %% ../nbs/17_table.ipynb #e3e2767f
+# %% ../nbs/17_table.ipynb #c544fd22
+def _around(scorer):
+    "Twice the recommended scale, to both sides"
+    top = 2*(getattr(scorer, 'recommended', None) or dict(scale=0))['scale']
+    return -top, top
+
 @patch
 def _build(self:Explorer, prompts, lo, hi):
     "The controls, and the places of the two pictures"
     import ipywidgets as W
-    look = dict(continuous_update=False, layout=W.Layout(width='98%'))
-    self.prompt = W.Combobox(value=prompts[0], options=prompts, description='prompt', **look)
-    self.seed = W.IntSlider(0, 0, 100, description='seed', **look)
-    self.scale = W.FloatSlider(min(max(lo, 0.), hi), min=lo, max=hi, step=(hi-lo)/64, description='scale',
-                               readout_format='.3g', **look)
-    self.pictures = [W.Image(format='png', layout=W.Layout(width='48%', max_width='320px')) for _ in range(2)]
-    self.note = W.HTML()
+    def look(name):
+        return dict(description=name, continuous_update=False, layout=W.Layout(width='98%'))
+    self.prompt = W.Combobox(value=prompts[0], options=prompts, **look('prompt'))
+    self.seed = W.IntSlider(0, 0, 100, **look('seed'))
+    self.scale = W.FloatSlider(min(max(lo, 0.), hi), min=lo, max=hi, step=(hi-lo)/64,
+                               readout_format='.3g', **look('scale'))
+    half = W.Layout(width='48%', max_width='320px')
+    self.pictures, self.note = [W.Image(format='png', layout=half) for _ in range(2)], W.HTML()
     parts = [self.prompt, self.seed, self.scale, W.HBox(self.pictures), self.note]
     self.widget = W.VBox(parts, layout=W.Layout(max_width='680px'))
 
-# %% ../nbs/17_table.ipynb #f3406b63
+# %% ../nbs/17_table.ipynb #d64cefbb
 @patch
 def cell(self:Explorer, scale):
     "One picture with its numbers"
     key = self.prompt.value, self.seed.value, float(scale)
     if key not in self.memory:
-        self.memory[key] = sweep(self.pipe, self.scorer, [key[:2]], [key[2]], **self.kwargs).ds[0]
+        drawn = sweep(self.pipe, self.scorer, [key[:2]], [key[2]], **self.kwargs)
+        self.memory[key] = drawn.ds[0]
     return self.memory[key]
 
 @patch
 def draw(self:Explorer):
     "Show what the controls say"
-    if not self.prompt.value.strip(): self.note.value = 'Type a prompt.'; return
+    if not self.prompt.value.strip():
+        self.note.value = 'Type a prompt.'
+        return
     lines = [f'{self.prompt.value}, seed {self.seed.value}']
     for picture, scale in zip(self.pictures, (0., self.scale.value)):
-        c = self.cell(scale); picture.value = png(c['image'])
-        said = [f'{k} {v:.2f}' for k, v in c.items() if k not in fixed and v is not None]
-        lines.append(f'scale {scale:g}: ' + ', '.join(said))
+        c = self.cell(scale)
+        picture.value = png(c['image'])
+        said = {k: v for k, v in c.items() if k not in fixed and v is not None}
+        lines.append(f'scale {scale:g}: {_in_words(said)}')
     self.note.value = '<br>'.join(map(html.escape, lines))

@@ -39,7 +39,6 @@ allowed = dict(
     guidance=dict(mean=52.5, ifs=8.7, run=4, wide=117, unused=5),
     steering=dict(mean=50.3, ifs=5.4, wide=53),
     guider=dict(mean=50.3, wide=16),
-    table=dict(mean=53.1, wide=77, unused=5),
     study=dict(mean=49.6),
     statistics=dict(mean=52.7),
     clip=dict(mean=50.9, ifs=5.6),
