@@ -11,12 +11,13 @@ __all__ = ['Reading', 'readings', 'rules', 'Kind', 'kinds', 'article_layers', 'A
            'train_head', 'predict', 'spearman', 'spearman_by_noise', 'calibrate', 'score_pictures', 'by_picture',
            'spearman_interval', 'claims', 'say_training', 'train_and_save']
 
-# %% ../nbs/10_scorer.ipynb #aaac9d02
+# %% ../nbs/10_scorer.ipynb #f6925a53
 import hashlib, json, math, shutil
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
-from fastcore.basics import patch
+from fastcore.basics import patch, store_attr
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -41,9 +42,9 @@ def article_layers(
         nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten(),
         nn.Linear(128*4, 64), nn.ReLU(), nn.Linear(64, n_out))
 
-# %% ../nbs/10_scorer.ipynb #3bd6e5a7
+# %% ../nbs/10_scorer.ipynb #0f941603
 class AttentionPool(nn.Module):
-    "(n, tokens, width) to (n, hidden): averages over the tokens, one weighting for each head"
+    "Averages over the tokens, one weighting for each head"
     def __init__(self, width, hidden=256, heads=4):
         super().__init__()
         self.heads = heads
@@ -60,7 +61,7 @@ def token_layers(width, n_out=10):
     linear = nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, n_out)
     return nn.Sequential(AttentionPool(width), *linear)
 
-# %% ../nbs/10_scorer.ipynb #74debaf8
+# %% ../nbs/10_scorer.ipynb #ea0a1e67
 def expected_rating(
     logits:torch.Tensor # (n, k), one logit for each rating 1 … k
 ) -> torch.Tensor: # (n,) between 1 and k
@@ -68,10 +69,11 @@ def expected_rating(
     return logits.softmax(-1)@torch.arange(1, logits.shape[-1]+1).to(logits)
 
 def two_hot(rating, k):
-    "(n,) ratings from 1 to k as (n, k) probabilities; between two numbers both get their share"
+    "Ratings (n,) from 1 to k as probabilities (n, k); between two numbers both get their share"
     r = rating.float()-1
-    if r.min() < -1e-3 or r.max() > k-1+1e-3: raise ValueError(
-        f"Ratings from {rating.min():g} to {rating.max():g} do not fit {k} classes (1–{k})")
+    if r.min() < -1e-3 or r.max() > k-1+1e-3:
+        raise ValueError(f"Ratings from {rating.min():g} to {rating.max():g} "
+                         f"do not fit {k} classes (1–{k})")
     low = r.floor().long().clamp(0, k-2)
     share = (r-low).clamp(0, 1)[:, None]
     return F.one_hot(low, k)*(1-share) + F.one_hot(low+1, k)*share
@@ -80,9 +82,9 @@ def rating_loss(logits, rating):
     "Cross-entropy with the rating as class: logits (n, k), ratings (n,) from 1 to k"
     return F.cross_entropy(logits, two_hot(rating, logits.shape[-1]).to(logits.dtype))
 
-# %% ../nbs/10_scorer.ipynb #bfa61a7e
+# %% ../nbs/10_scorer.ipynb #02140f6a
 def emd_loss(logits, rating):
-    "Squared distance of the cumulative distributions (Hou et al. 2016): a near miss costs little"
+    "Squared distance of cumulative distributions (Hou et al. 2016): near misses cost little"
     wanted = two_hot(rating, logits.shape[-1])
     return (logits.softmax(-1).cumsum(-1)-wanted.cumsum(-1)).pow(2).sum(-1).mean()
 
@@ -92,7 +94,7 @@ def ordinal_loss(logits, rating):
     yes = (rating.to(logits)[:, None]-j).clamp(0, 1)
     return F.binary_cross_entropy_with_logits(logits, yes)
 
-# %% ../nbs/10_scorer.ipynb #02c11538
+# %% ../nbs/10_scorer.ipynb #193aee4f
 def ordinal_score(logits):
     "Expected rating: 1 and one more for each question answered yes"
     return 1+logits.sigmoid().sum(-1)
@@ -106,7 +108,7 @@ def regression_loss(z, rating):
     return F.smooth_l1_loss(one_number(z), rating.to(z))
 
 def pairwise_loss(z, rating):
-    "Every sample against its neighbour: the higher rated should win (Bradley & Terry 1952)"
+    "Each sample against its neighbour: the higher rated should win (Bradley & Terry 1952)"
     d, s = rating-rating.roll(1), one_number(z-z.roll(1, 0))
     decided = d != 0
     lost = -F.logsigmoid(s*d.sign().to(z))
@@ -129,29 +131,30 @@ def real_loss(z, real):
     "Binary cross-entropy: log-odds (n, 1), 1 for real and 0 for drawn (n,)"
     return F.binary_cross_entropy_with_logits(one_number(z), real.to(z))
 
-# %% ../nbs/10_scorer.ipynb #4e6648bf
+# %% ../nbs/10_scorer.ipynb #d6ff721d
 def _same(n): return n
-def _one_less(n): return n-1
+def _less(n): return n-1
 def _one(n): return 1
 
 Reading = namedtuple('Reading', 'kind outputs loss score likelihood')
-readings = dict(
-    classes    = Reading('rating', _same, rating_loss, expected_rating, rating_loss),
-    emd        = Reading('rating', _same, emd_loss, expected_rating, rating_loss),
-    ordinal    = Reading('rating', _one_less, ordinal_loss, ordinal_score, ordinal_loss),
-    regression = Reading('rating', _one, regression_loss, one_number, None),
-    pairwise   = Reading('rating', _one, pairwise_loss, one_number, None),
-    labels     = Reading('labels', _same, label_loss, log_probabilities, label_loss),
-    embedding  = Reading('embedding', _same, cosine_loss, unit_vector, None),
-    real       = Reading('real', _one, real_loss, one_number, real_loss))
+readings = {k: Reading(*row) for k, row in dict(
+    classes=('rating', _same, rating_loss, expected_rating, rating_loss),
+    emd=('rating', _same, emd_loss, expected_rating, rating_loss),
+    ordinal=('rating', _less, ordinal_loss, ordinal_score, ordinal_loss),
+    regression=('rating', _one, regression_loss, one_number, None),
+    pairwise=('rating', _one, pairwise_loss, one_number, None),
+    labels=('labels', _same, label_loss, log_probabilities, label_loss),
+    embedding=('embedding', _same, cosine_loss, unit_vector, None),
+    real=('real', _one, real_loss, one_number, real_loss)).items()}
 
 def find_reading(name) -> Reading:
     "A row of `readings`"
     if name in readings: return readings[name]
     raise ValueError(f"reading is {name!r}; expected one of {', '.join(readings)}")
 
-# %% ../nbs/10_scorer.ipynb #a82034c1
-def _refuse(name, value, expected): raise ValueError(f"{name} is {value!r}; expected {expected}")
+# %% ../nbs/10_scorer.ipynb #ed55cb8b
+def _refuse(name, value, expected):
+    raise ValueError(f"{name} is {value!r}; expected {expected}")
 
 def check_shape(shape) -> tuple:
     "(channels, height, width) of at least 2×2, or (tokens, width)"
@@ -165,61 +168,76 @@ def check_shape(shape) -> tuple:
 
 def is_number(v) -> bool:
     "Is it one finite number?"
-    return isinstance(v, (int, float, np.number)) and not isinstance(v, bool) and math.isfinite(v)
+    number = isinstance(v, (int, float, np.number)) and not isinstance(v, bool)
+    return number and math.isfinite(v)
 
-# %% ../nbs/10_scorer.ipynb #87d1b3c0
+# %% ../nbs/10_scorer.ipynb #0a1b67cf
 rules = 'raw', 'share', 'at_most'
 
 def check_recommended(r) -> dict|None:
     "A recommendation with all its keys, or an error that names what is wrong; None stays"
     if r is None: return None
     r = dict(dict(rule='raw', start=0., stop=1., every=1), **r)
-    fine = dict(scale=(is_number, 'a finite number'),
-                rule=(lambda v: v in rules, 'one of ' + ', '.join(rules)),
-                start=(lambda v: is_number(v) and 0 <= v < 1, 'a share of the steps'),
-                stop=(lambda v: is_number(v) and r['start'] < v <= 1, 'a share above start'),
-                every=(lambda v: is_number(v) and v >= 1 and v == int(v), 'a whole number'))
-    if unknown := set(r)-set(fine): _refuse('recommended', unknown, ', '.join(fine))
-    for k, (check, expected) in fine.items():
-        if not check(r.get(k)): _refuse(f'recommended[{k!r}]', r.get(k), expected)
-    return {k: r[k] for k in fine}
+    expected = dict(scale='a finite number', rule='one of ' + ', '.join(rules),
+                    start='a share of the steps', stop='a share above start',
+                    every='a whole number')
+    if unknown := set(r)-set(expected): _refuse('recommended', unknown, ', '.join(expected))
+    for k, what in expected.items():
+        if not _fits(k, r.get(k), r): _refuse(f'recommended[{k!r}]', r.get(k), what)
+    return {k: r[k] for k in expected}
+
+def _fits(k, v, r):
+    "Is `v` a value for the key `k` of the recommendation `r`?"
+    if k == 'rule': return v in rules
+    if not is_number(v): return False
+    if k == 'start': return 0 <= v < 1
+    if k == 'stop': return r['start'] < v <= 1
+    return k == 'scale' or v >= 1 and v == int(v)
 
 def say_recommended(r) -> str:
     "A recommendation in words"
     if r is None: return 'not measured'
     window = f"from {r['start']:.0%} to {r['stop']:.0%} of the steps"
-    return f"{r['scale']:g} ({r['rule']}), {window}" + f", every {r['every']}."*(r['every'] > 1)
+    every = f", every {r['every']}."*(r['every'] > 1)
+    return f"{r['scale']:g} ({r['rule']}), {window}{every}"
 
-# %% ../nbs/10_scorer.ipynb #d9476b1c
+# %% ../nbs/10_scorer.ipynb #1c5b337f
 def _ratings(y, n):
     if not y.isfinite().all(): raise ValueError("A rating is not a finite number")
     two_hot(y, n)
-def _labels(y, n):
-    if not (y == y.round()).all() or y.min() < 0 or y.max() >= n: raise ValueError(
-        f"Numbers from {y.min():g} to {y.max():g} do not fit {n} labels (0–{n-1})")
-def _vectors(y, n):
-    if y.ndim != 2 or y.shape[1] != n: raise ValueError(
-        f"Targets have the shape {tuple(y.shape)}; expected (pictures, {n})")
-def _real(y, n):
-    if set(y.unique().tolist()) != {0., 1.}: raise ValueError(
-        "All pictures are of one kind; expected 1 for real ones and 0 for drawn ones")
 
+def _labels(y, n):
+    if (y == y.round()).all() and 0 <= y.min() and y.max() < n: return
+    raise ValueError(f"Numbers from {y.min():g} to {y.max():g} do not fit "
+                     f"{n} labels (0–{n-1})")
+
+def _vectors(y, n):
+    if y.ndim == 2 and y.shape[1] == n: return
+    raise ValueError(f"Targets have the shape {tuple(y.shape)}; expected (pictures, {n})")
+
+def _real(y, n):
+    if set(y.unique().tolist()) == {0., 1.}: return
+    raise ValueError("All pictures are of one kind; "
+                     "expected 1 for real ones and 0 for drawn ones")
+
+# %% ../nbs/10_scorer.ipynb #adb0c511
 Kind = namedtuple('Kind', 'name says room guide check')
 kinds = dict(
     rating=Kind('scorer', 'an expected rating from 1 to {n_out}',
-                'guidance import guide', 'guide(pipe, head{scale})', _ratings),
+                'guidance import guide', 'head', _ratings),
     labels=Kind('classifier', 'the logarithms of the probabilities of {labels}',
-                'classes import towards', 'guide(pipe, towards(head, {first!r}){scale})', _labels),
+                'classes import towards', 'towards(head, {first!r})', _labels),
     embedding=Kind('embedder', 'a unit vector of {n_out} numbers',
-                   'clip import alike', 'guide(pipe, alike(head, target){scale})', _vectors),
+                   'clip import alike', 'alike(head, target)', _vectors),
     real=Kind('discriminator', 'the logarithm of the odds that a picture is real',
-              'discriminator import realism', 'guide(pipe, realism(head){scale})', _real))
+              'discriminator import realism', 'realism(head)', _real))
 
-# %% ../nbs/10_scorer.ipynb #c8ac0f2d
+# %% ../nbs/10_scorer.ipynb #8404e9b1
 def check_labels(labels, reading) -> list|None:
     "At least two different names for the reading 'labels', none for others"
     if reading != 'labels':
-        return _refuse('labels', labels, f'none for the reading {reading!r}') if labels else None
+        if labels: _refuse('labels', labels, f'none for the reading {reading!r}')
+        return None
     labels = [str(label) for label in labels or ()]
     if len(labels) < 2 or len(set(labels)) < len(labels):
         _refuse('labels', labels, 'at least two different names')
@@ -227,8 +245,9 @@ def check_labels(labels, reading) -> list|None:
 
 def check_n(n, kind, labels) -> int:
     "How many ratings, labels or numbers; None: the usual"
-    usual = dict(rating=10, real=1, labels=len(labels or ()), embedding=None)[kind]
-    n, least = usual if n is None else n, dict(rating=2, labels=2).get(kind, 1)
+    usual = dict(rating=10, real=1, labels=len(labels or ())).get(kind)
+    least = 2 if kind in ('rating', 'labels') else 1
+    if n is None: n = usual
     if not is_number(n) or n != int(n) or n < least:
         _refuse('n_out', n, f'a whole number of at least {least}')
     if labels and n != usual: _refuse('n_out', n, f'as many as labels: {usual}')
@@ -237,17 +256,18 @@ def check_n(n, kind, labels) -> int:
 def check_temperature(t, row) -> float:
     "A positive number; 1 where there are no probabilities"
     if not is_number(t) or t <= 0: _refuse('temperature', t, 'a positive number')
-    if t != 1 and not row.likelihood: _refuse('temperature', t, '1, as there are no probabilities')
+    if t != 1 and not row.likelihood:
+        _refuse('temperature', t, '1, as there are no probabilities')
     return float(t)
 
-# %% ../nbs/10_scorer.ipynb #2077497d
+# %% ../nbs/10_scorer.ipynb #6dc6e267
 _card = """---
 {{ card_data }}
 ---
 # A mid-u {{ head.kind.name }}
 
-Reads the output of `{{ head.layer }}` of a diffusion model's denoiser, shape {{ head.in_shape }},
-and gives {{ head.says }}.
+Reads the output of `{{ head.layer }}` of a diffusion model's denoiser,
+shape {{ head.in_shape }}, and gives {{ head.says }}.
 
 | | |
 | --- | --- |
@@ -263,24 +283,26 @@ and gives {{ head.says }}.
 ```
 """
 
+# %% ../nbs/10_scorer.ipynb #46ef638a
 def make_net(in_shape, row, n) -> nn.Sequential:
     "The article's layers for a shape and a reading, with Kaiming's weights"
     maps, n_out = len(in_shape) == 3, row.outputs(n)
-    net = article_layers(in_shape[0], n_out) if maps else token_layers(in_shape[1], n_out)
+    if maps: net = article_layers(in_shape[0], n_out)
+    else: net = token_layers(in_shape[1], n_out)
     net.apply(kaiming_init)
     if row.kind == 'rating' and n_out == 1: nn.init.constant_(net[-1].bias, (n+1)/2)
     return net
 
-# %% ../nbs/10_scorer.ipynb #2202a426
-class Head(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library_name='midu',
-           tags=['mid-u guidance'], license='apache-2.0'):
-    "The article's network on an internal activation of a denoiser, with a reading of its outputs"
-    fields = ('in_shape', 'reading', 'n_out', 'layer', 'labels', 'temperature', 'recommended',
-              'model', 'data', 'metrics', 'about')       # what is saved with the weights
+# %% ../nbs/10_scorer.ipynb #5ca5c92b
+class Head(nn.Module, PyTorchModelHubMixin, model_card_template=_card,
+           library_name='midu', tags=['mid-u guidance'], license='apache-2.0'):
+    "The article's network on an activation of a denoiser, with a reading of its outputs"
+    fields = ('in_shape', 'reading', 'n_out', 'layer', 'labels', 'temperature',
+              'recommended', 'model', 'data', 'metrics', 'about')  # saved with the weights
     def __init__(self,
-        in_shape=(1280, 8, 8), # (channels, height, width) of the activation, or (tokens, width)
+        in_shape=(1280, 8, 8), # (channels, height, width), or (tokens, width)
         reading:str='classes', # A key of `readings`
-        n_out:int=None, # Ratings 1 … n_out (None: 10), or labels, or numbers of an embedding
+        n_out:int=None, # Ratings 1 … n_out (None: 10); or labels, or an embedding's numbers
         layer:str='mid_block', # Dotted name of the module in the denoiser
         labels=None, # Names, for the reading 'labels'
         temperature:float=1., # The outputs are divided by it; see `calibrate`
@@ -288,16 +310,14 @@ class Head(nn.Module, PyTorchModelHubMixin, model_card_template=_card, library_n
         model:str='', data:str='', metrics:dict=None, about:str='' # For the card
     ):
         super().__init__()
-        self.in_shape, self.reading, self.layer, self.labels = in_shape, reading, layer, labels
-        self.n_out, self.temperature, self.recommended = n_out, temperature, recommended
-        self.model, self.data, self.metrics, self.about = model, data, metrics or {}, about
-        self.row = find_reading(reading)
+        store_attr(but='metrics')
+        self.metrics, self.row = metrics or {}, find_reading(reading)
         self.check_settings()
         self.net = make_net(self.in_shape, self.row, self.n_out)
 
     kind = property(lambda self: kinds[self.row.kind])
 
-# %% ../nbs/10_scorer.ipynb #96bd4cec
+# %% ../nbs/10_scorer.ipynb #85be1ec0
 @patch
 def check_settings(self:Head):
     "Raise an error that names the setting that is wrong"
@@ -306,9 +326,10 @@ def check_settings(self:Head):
     self.n_out = check_n(self.n_out, row.kind, self.labels)
     self.temperature = check_temperature(self.temperature, row)
     self.recommended = check_recommended(self.recommended)
-    if not self.layer or not isinstance(self.layer, str): _refuse('layer', self.layer, 'a name')
+    if self.layer and isinstance(self.layer, str): return
+    _refuse('layer', self.layer, 'a name')
 
-# %% ../nbs/10_scorer.ipynb #5926e1f9
+# %% ../nbs/10_scorer.ipynb #56673222
 @patch
 def forward(self:Head, features):
     "(n, *in_shape) to (n, outputs)"
@@ -317,7 +338,7 @@ def forward(self:Head, features):
 
 @patch
 def score(self:Head, features):
-    "(n, *in_shape) to what objectives get: expected ratings (n,), log-probabilities (n, labels) …"
+    "(n, *in_shape) to what objectives get: ratings (n,), log-probabilities (n, labels) …"
     return self.row.score(self(features)/self.temperature)
 
 @patch
@@ -328,12 +349,14 @@ def loss(self:Head, outputs, targets):
 @patch
 def check(self:Head, shape):
     "Raise unless an activation of `shape` fits; height, width, number of tokens may differ"
-    maps, want = len(self.in_shape) == 3, ', '.join(map(str, self.in_shape))
-    same = len(shape) == len(self.in_shape)+1
-    same = same and (shape[1] == self.in_shape[0] if maps else shape[-1] == self.in_shape[-1])
-    if not same or (maps and min(shape[2:]) < 2): raise ValueError(
-        f"The {self.kind.name} was made for activations of shape (n, {want}) at {self.layer!r}, "
-        f"got {tuple(shape)}: another model or another layer?")
+    own = self.in_shape
+    fine = len(shape) == len(own)+1
+    if fine and len(own) == 3: fine = shape[1] == own[0] and min(shape[2:]) > 1
+    elif fine: fine = shape[-1] == own[-1]
+    if fine: return
+    want = ', '.join(map(str, own))
+    raise ValueError(f"The {self.kind.name} was made for activations of shape (n, {want}) "
+                     f"at {self.layer!r}, got {tuple(shape)}: another model or another layer?")
 
 # %% ../nbs/10_scorer.ipynb #dd4f8869
 class Scorer(Head):
@@ -345,41 +368,44 @@ class Scorer(Head):
             _refuse('reading', self.reading, f'one that reads a rating: {ratings}')
         super().check_settings()
 
-# %% ../nbs/10_scorer.ipynb #5b720e65
+# %% ../nbs/10_scorer.ipynb #0016f515
 def as_json(v, where):
     "`v` as JSON can hold it; NumPy's and PyTorch's numbers become plain ones"
-    if isinstance(v, dict): return {str(k): as_json(u, f'{where}[{k!r}]') for k, u in v.items()}
+    def inner(k, u): return as_json(u, f'{where}[{k!r}]')
+    if isinstance(v, dict): return {str(k): inner(k, u) for k, u in v.items()}
     if isinstance(v, (np.ndarray, np.generic, torch.Tensor)): v = v.tolist()
-    if isinstance(v, (list, tuple)): return [as_json(u, f'{where}[{i}]') for i, u in enumerate(v)]
+    if isinstance(v, (list, tuple)): return [inner(i, u) for i, u in enumerate(v)]
     if isinstance(v, float) and not math.isfinite(v): return None
     if v is None or isinstance(v, (str, int, float)): return v
     if isinstance(v, Path): return str(v)
     raise TypeError(f"{where} is a {type(v).__name__}, which cannot be saved")
 
-# %% ../nbs/10_scorer.ipynb #9a6b5e03
+# %% ../nbs/10_scorer.ipynb #b91edbbc
 @patch(as_prop=True)
 def says(self:Head):
     "What it gives, in words"
     return self.kind.says.format(n_out=self.n_out, labels=', '.join(self.labels or ()))
 
 @patch(as_prop=True)
-def recommended_in_words(self:Head): return say_recommended(self.recommended)
+def recommended_in_words(self:Head):
+    "What is recommended, in words"
+    return say_recommended(self.recommended)
 
 @patch(as_prop=True)
 def example(self:Head):
     "Code that guides with it, for the card"
     where, shipped = getattr(self, 'saved_at', '…'), str(models_path/'scorer')
     load = 'load_scorer()' if where == shipped else f'Head.from_pretrained({where!r})'
-    scale, first = '' if self.recommended else ', scale=1.', (self.labels or [''])[0]
-    call, name = self.kind.guide.format(first=first, scale=scale), load.split('.')[0].strip('()')
-    rooms = dict.fromkeys(['guidance import guide', f'scorer import {name}', self.kind.room])
-    imports = '\n'.join(f'from midu.{room}' for room in rooms)
-    return f"{imports}\nhead = {load}\nwith {call}: pipe(prompt)"
+    scale, first = ', scale=1.'*(not self.recommended), (self.labels or [''])[0]
+    what, name = self.kind.guide.format(first=first), load.split('.')[0].strip('()')
+    rooms = ['guidance import guide', f'scorer import {name}', self.kind.room]
+    imports = '\n'.join(f'from midu.{room}' for room in dict.fromkeys(rooms))
+    return f"{imports}\nhead = {load}\nwith guide(pipe, {what}{scale}): pipe(prompt)"
 
-# %% ../nbs/10_scorer.ipynb #ccf09293
+# %% ../nbs/10_scorer.ipynb #fe4c8c87
 @patch
 def save_pretrained(self:Head, folder, **kwargs):
-    "Write `config.json`, `model.safetensors` and a card; `push_to_hub=True`: to the hub as well"
+    "Write `config.json`, `model.safetensors` and a card; `push_to_hub=True`: publish it too"
     self.check_settings(); refuse_nan(self.state_dict(), self)
     kwargs['config'] = {k: as_json(getattr(self, k), k) for k in self.fields}
     kwargs['model_card_kwargs'] = dict(head=self)
@@ -395,59 +421,68 @@ def push_to_hub(self:Head, repo_id, **kwargs):
     try: return super(Head, self).push_to_hub(repo_id, **kwargs)
     finally: del self.home
 
-# %% ../nbs/10_scorer.ipynb #ae7986f8
+# %% ../nbs/10_scorer.ipynb #30b2272e
 def _folder_of(name, **kwargs) -> Path:
     "A local folder with both files of a head: itself, or fetched from the hub"
     folder, files = Path(name), ['config.json', 'model.safetensors']
     if not folder.is_dir():
         if folder.is_absolute() or isinstance(name, Path) or str(name).count('/') != 1:
-            raise FileNotFoundError(f"There is no folder {name}, and it is no id on the hub "
-                                    f"(owner/name) either")
+            raise FileNotFoundError(f"There is no folder {name}, and it is no id "
+                                    "on the hub (owner/name) either")
         folder = Path(snapshot_download(str(name), allow_patterns=files, **kwargs))
-    if lacking := [f for f in files if not (folder/f).exists()]:
-        raise FileNotFoundError(f"{folder} holds no head: it has no {' and no '.join(lacking)}")
-    return folder
+    lacking = [f for f in files if not (folder/f).exists()]
+    if not lacking: return folder
+    raise FileNotFoundError(f"{folder} holds no head: it has no {' and no '.join(lacking)}")
 
 def _take_weights(head, file):
     "Weights from `file`, all of them and no other"
     try: there = load_file(file)
     except SafetensorError as e: raise ValueError(f"{file} is damaged: {e}") from None
-    own, wrong = head.state_dict(), []
-    wrong += [f'{k} is unknown' for k in there if k not in own]
-    wrong += [f'{k} is missing' for k in own if k not in there]
-    both = [k for k in own if k in there]
-    wrong += [f'{k} is {tuple(there[k].shape)}, expected {tuple(own[k].shape)}'
-              for k in both if there[k].shape != own[k].shape]
-    wrong += [f'{k} is not finite' for k in both if not there[k].isfinite().all()]
-    if wrong: raise ValueError(f"{file} does not fit its config.json: {'; '.join(wrong)}")
+    own = head.state_dict()
+    faults = {k: _fault(own.get(k), there.get(k)) for k in [*own, *there]}
+    wrong = '; '.join(f'{k} is {fault}' for k, fault in faults.items() if fault)
+    if wrong: raise ValueError(f"{file} does not fit its config.json: {wrong}")
     head.load_state_dict(there)
 
-# %% ../nbs/10_scorer.ipynb #c38a6ff0
+def _fault(own, there):
+    "Why a tensor cannot take another's place: '' if it can"
+    if own is None: return 'unknown'
+    if there is None: return 'missing'
+    if there.shape != own.shape: return f'{tuple(there.shape)}, expected {tuple(own.shape)}'
+    return '' if there.isfinite().all() else 'not finite'
+
+# %% ../nbs/10_scorer.ipynb #25b00757
 @patch(cls_method=True)
 @torch.inference_mode(False)                      # a head made under it could not guide
 def from_pretrained(cls:Head, name, **kwargs): # Folder or hub id; for `snapshot_download`
     "The head that was saved there, in evaluation mode"
     folder = _folder_of(name, **kwargs)
-    try:
-        config = json.loads((folder/'config.json').read_text())
-        if unknown := set(config)-set(Head.fields): raise ValueError(
-            f"unknown settings {', '.join(sorted(unknown))}")
-        rating = find_reading(config.get('reading')).kind == 'rating'
-        head = (Scorer if rating else Head)(**config)
-    except (ValueError, TypeError) as e: raise ValueError(f"{folder/'config.json'}: {e}") from e
-    if not isinstance(head, cls): raise ValueError(
-        f"{name} holds a {head.kind.name}, not a {cls.__name__}: use Head.from_pretrained")
+    file = folder/'config.json'
+    try: head = _from_config(**json.loads(file.read_text()))
+    except (ValueError, TypeError) as e: raise ValueError(f"{file}: {e}") from e
+    if not isinstance(head, cls):
+        raise ValueError(f"{name} holds a {head.kind.name}, not a {cls.__name__}: "
+                         "use Head.from_pretrained")
     _take_weights(head, folder/'model.safetensors')
     return head.eval()
+
+def _from_config(reading=None, **config):
+    "A head, or a scorer if it reads a rating"
+    unknown = sorted(set(config)-set(Head.fields))
+    if unknown: raise ValueError(f"unknown settings {', '.join(unknown)}")
+    return _class_of(reading)(reading=reading, **config)
+
+def _class_of(reading): return Scorer if find_reading(reading).kind == 'rating' else Head
 
 def load_scorer(
     name:str=None, # Folder or hub id; None: the one that ships with the package
     **kwargs # For `snapshot_download`
 ) -> Scorer: # In evaluation mode
     "A scorer of simulated ratings for the embedded pipeline, or any other by name"
-    return Scorer.from_pretrained(models_path/'scorer' if name is None else name, **kwargs)
+    if name is None: name = models_path/'scorer'
+    return Scorer.from_pretrained(name, **kwargs)
 
-# %% ../nbs/10_scorer.ipynb #9891fcc1
+# %% ../nbs/10_scorer.ipynb #45ff1836
 class HeadCB(TrainCB):
     "Batches of a store: features, timestep (not used: the activation knows it), target"
     def get_loss(self, learn):
@@ -457,14 +492,13 @@ class HeadCB(TrainCB):
 
 def new_head(data, reading='classes', seed=0, **kwargs) -> Head:
     "A head for a store's activations, its weights drawn from `seed`"
-    cls = Scorer if find_reading(reading).kind == 'rating' else Head
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return cls(data.in_shape, reading, layer=data.layer, **kwargs)
+        return _class_of(reading)(data.in_shape, reading, layer=data.layer, **kwargs)
 
-# %% ../nbs/10_scorer.ipynb #5835e983
+# %% ../nbs/10_scorer.ipynb #a51dee54
 def train_head(
-    data, # A `FeatureStore`, or a dataset that gives (x, …, target) for a list of indices
+    data, # A `FeatureStore`, or a dataset that gives (x, …, target) for indices
     reading:str='classes', # Of a new head: a key of `readings`
     head:nn.Module=None, # To train further, or any other module; None: a new one
     targets=None, # One for each picture, by its number; None: the store's ratings
@@ -475,26 +509,30 @@ def train_head(
     cbs=(), **kwargs # More callbacks; for a new `Head`: labels, n_out …
 ) -> Head: # In evaluation mode
     "AdamW and one-cycle"
-    if targets is not None: targets = torch.as_tensor(np.asarray(targets)).float()
-    if reading == 'embedding' and targets is not None: kwargs.setdefault('n_out', targets.shape[-1])
+    if targets is not None:
+        targets = torch.as_tensor(np.asarray(targets)).float()
+        data = data.with_ratings(targets)
+        if reading == 'embedding': kwargs.setdefault('n_out', targets.shape[-1])
     if head is None: head = new_head(data, reading, seed, **kwargs)
-    y = data.rating if targets is None and isinstance(head, Head) else targets
-    if isinstance(head, Head): head.kind.check(y, head.n_out)
-    if targets is not None: data = data.with_ratings(targets)
-    def adam(params, lr):
-        if not weight_decay: return torch.optim.Adam(params, lr=lr)
-        return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay)
-    dls, cbs = DataLoaders.from_datasets(data, bs=bs, seed=seed), [HeadCB(), OneCycleCB(), *cbs]
-    Learner(head, dls, loss or head.loss, lr=lr, cbs=cbs, opt_func=adam).fit(epochs)
+    if isinstance(head, Head):
+        head.kind.check(data.rating if targets is None else targets, head.n_out)
+    adam = torch.optim.Adam
+    if weight_decay: adam = partial(torch.optim.AdamW, weight_decay=weight_decay)
+    dls = DataLoaders.from_datasets(data, bs=bs, seed=seed)
+    Learner(head, dls, loss or head.loss, lr=lr, opt_func=adam,
+            cbs=[HeadCB(), OneCycleCB(), *cbs]).fit(epochs)
     return head.eval()
 
-# %% ../nbs/10_scorer.ipynb #667b75a2
+# %% ../nbs/10_scorer.ipynb #cdfb3628
 @torch.no_grad()
 def predict(head, store, bs=512) -> np.ndarray: # (n,) for a scorer
     "Scores for a whole store"
+    return torch.cat([head.score(b).cpu() for b in _batches(head, store, bs)]).numpy()
+
+def _batches(head, store, bs):
+    "A store's activations where the head is"
     device = next(head.parameters()).device
-    batches = (store[i:i+bs][0].to(device) for i in range(0, len(store), bs))
-    return torch.cat([head.score(b).cpu() for b in batches]).numpy()
+    for i in range(0, len(store), bs): yield store[i:i+bs][0].to(device)
 
 def spearman(a, b) -> float:
     "Correlation of ranks; equal values share theirs"
@@ -511,7 +549,7 @@ def spearman_by_noise(head, store, edges=(0, 200, 400, 600, 800, 1000)) -> dict:
     p, y = predict(head, store), store.rating.numpy()
     return {k: spearman(p[m], y[m]) for k, m in _bands(store, edges).items()}
 
-# %% ../nbs/10_scorer.ipynb #71698b43
+# %% ../nbs/10_scorer.ipynb #7569bd19
 @torch.no_grad()
 def calibrate(
     head:Head, # With a reading that gives probabilities
@@ -519,24 +557,26 @@ def calibrate(
     bs:int=512
 ) -> tuple: # The loss before and after
     "Set the temperature to what makes the targets in `store` most likely"
-    loss = head.row.likelihood
-    if loss is None: raise ValueError(
-        f"A head that reads {head.reading!r} gives no probabilities to calibrate")
-    device, y = next(head.parameters()).device, store.rating
-    batches = (store[i:i+bs][0].to(device) for i in range(0, len(store), bs))
-    out = torch.cat([head(b).float().cpu() for b in batches])
-    with torch.enable_grad():
-        log_t = torch.zeros((), requires_grad=True)
-        opt = torch.optim.LBFGS([log_t], max_iter=50)
-        def closure():
-            opt.zero_grad(); now = loss(out/log_t.exp(), y); now.backward()
-            return now
-        opt.step(closure)
-    head.temperature = float(log_t.exp())
+    loss, y = head.row.likelihood, store.rating
+    if loss is None:
+        raise ValueError(f"A head that reads {head.reading!r} gives no probabilities "
+                         "to calibrate")
+    out = torch.cat([head(b).float().cpu() for b in _batches(head, store, bs)])
+    head.temperature = _best_temperature(lambda t: loss(out/t, y))
     head.check_settings()
     return loss(out, y).item(), loss(out/head.temperature, y).item()
 
-# %% ../nbs/10_scorer.ipynb #d2e18ee5
+def _best_temperature(loss) -> float:
+    "Where a loss of the temperature is least, by descent on its logarithm"
+    log_t = torch.zeros((), requires_grad=True)
+    opt = torch.optim.LBFGS([log_t], max_iter=50)
+    def closure():
+        opt.zero_grad(); now = loss(log_t.exp()); now.backward()
+        return now
+    with torch.enable_grad(): opt.step(closure)
+    return float(log_t.detach().exp())
+
+# %% ../nbs/10_scorer.ipynb #ea688081
 @torch.no_grad()
 def score_pictures(
     pipe, # The pipeline whose activations the head reads
@@ -548,13 +588,15 @@ def score_pictures(
     call:dict=None # More arguments for the pipeline: height, width …
 ) -> torch.Tensor: # (n,) expected ratings, for a scorer
     "What the head says of finished pictures"
-    x, denoise = encode_latents(pipe.vae, images), Conditioned(pipe, captions, **call or {})
-    if len(x) != denoise.n: raise ValueError(
-        f"{len(x)} pictures and {denoise.n} captions: expected as many of each")
-    noise = torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(seed)).to(x)
-    t, out = torch.tensor([timestep]*len(x)), []
-    x, device = noised(pipe.scheduler, x, noise.expand_as(x), t), next(head.parameters()).device
-    x = denoise.fit(x)
+    x = encode_latents(pipe.vae, images)
+    denoise = Conditioned(pipe, captions, **call or {})
+    if len(x) != denoise.n:
+        raise ValueError(f"{len(x)} pictures and {denoise.n} captions: "
+                         "expected as many of each")
+    g, t = torch.Generator().manual_seed(seed), torch.tensor([timestep]*len(x))
+    noise = torch.randn(x.shape[1:], generator=g).to(x)
+    x = denoise.fit(noised(pipe.scheduler, x, noise.expand_as(x), t))
+    device, out = next(head.parameters()).device, []
     for rows in torch.arange(len(x)).split(64):
         with capture(denoise.denoiser, head.layer, stop=True) as acts:
             denoise(x[rows], t[rows], rows)
@@ -572,7 +614,7 @@ def by_picture(store, share=0.1, seed=0):
     held = torch.isin(store.picture, pictures[order[:n]])
     return store.only(~held), store.only(held)
 
-# %% ../nbs/10_scorer.ipynb #4593fe99
+# %% ../nbs/10_scorer.ipynb #7b9c5675
 def _theory(r, n):
     "95 % interval of Spearman's correlation of `n` pairs"
     if n < 4 or not math.isfinite(r): return -1., 1.
@@ -583,57 +625,63 @@ def _theory(r, n):
 def spearman_interval(p, y, picture, n=500, seed=0) -> tuple: # (Spearman, low, high, pictures)
     "Rank correlation with a 95 % interval over pictures"
     p, y, picture = (np.asarray(v) for v in (p, y, picture))
-    names, r, rng = np.unique(picture), spearman(p, y), np.random.default_rng(seed)
-    rows, drawn = [np.flatnonzero(picture == k) for k in names], []
+    rows = [np.flatnonzero(picture == k) for k in np.unique(picture)]
+    rng, m, drawn = np.random.default_rng(seed), len(rows), []
     for _ in range(n):
-        i = np.concatenate([rows[k] for k in rng.integers(len(names), size=len(names))])
-        drawn.append(np.corrcoef(rankdata(p[i]), rankdata(y[i]))[0, 1] if np.ptp(y[i]) else 0.)
-    low, high = np.nanquantile(drawn, [.025, .975])
-    theory = _theory(r, len(names))
-    return r, float(min(low, theory[0])), float(max(high, theory[1])), len(names)
+        i = np.concatenate([rows[k] for k in rng.integers(m, size=m)])
+        same = not np.ptp(y[i])
+        drawn.append(0. if same else np.corrcoef(rankdata(p[i]), rankdata(y[i]))[0, 1])
+    (low, high), r = np.nanquantile(drawn, [.025, .975]), spearman(p, y)
+    least, most = _theory(r, m)
+    return r, float(min(low, least)), float(max(high, most)), m
 
-# %% ../nbs/10_scorer.ipynb #df3ee3a8
+# %% ../nbs/10_scorer.ipynb #e414c75a
 def claims(head, store, edges=(0, 200, 400, 600, 800, 1000), least=20) -> dict:
     "What may be said of a scorer from validation ratings; of fewer than `least` pictures nothing"
     p, out = predict(head, store), {}
     for k, m in _bands(store, edges).items():
         r, low, high, n = spearman_interval(p[m], store.rating[m], store.picture[m])
         interval = f'95 % interval {low:.2f} to {high:.2f}, {n} pictures'
-        few = f'not measured: {n} pictures are too few ({interval})'
-        out[f'Spearman with validation ratings, timesteps {k}'] = (
-            few if n < least else f'{r:.2f} ({interval})')
+        said = f'{r:.2f} ({interval})'
+        if n < least: said = f'not measured: {n} pictures are too few ({interval})'
+        out[f'Spearman with validation ratings, timesteps {k}'] = said
     return out
 
 def say_training(store, epochs, bs) -> str:
     "How much training this is, and what to do if it is too little"
     n, rows = len(torch.unique(store.picture)), len(store)
-    steps = epochs*max(rows//min(bs, rows), 1)
-    said = (f"{n} pictures, {rows} activations, {epochs} × in batches of {min(bs, rows)}: "
+    bs = min(bs, rows)
+    steps = epochs*max(rows//bs, 1)
+    said = (f"{n} pictures, {rows} activations, {epochs} × in batches of {bs}: "
             f"{steps} step{'s'*(steps > 1)} of training")
     if steps >= 30: return said
-    return said + (". That is too little to learn from: rate more pictures, take more draws of "
-                   "each, more epochs or a smaller batch")
+    return said + (". That is too little to learn from: rate more pictures, "
+                   "take more draws of each, more epochs or a smaller batch")
 
-# %% ../nbs/10_scorer.ipynb #0783a4ea
+# %% ../nbs/10_scorer.ipynb #abaecf5c
 def train_and_save(
     store, # A `FeatureStore`
     out, # Folder for the head
     reading:str='classes', share:float=0.1, # A key of `readings`; of the pictures, to validate
-    epochs:int=2, lr:float=2e-3, weight_decay:float=10., bs:int=128, seed:int=0, # As `train_head`
+    epochs:int=2, lr:float=2e-3, weight_decay:float=10., # As for `train_head`
+    bs:int=128, seed:int=0, # As for `train_head`
     device:str=None, cbs=() # Where to train; more callbacks
 ) -> tuple: # The scorer; lines that say what was done
     "A scorer of a store's ratings, validated on pictures of its own, calibrated, saved"
     train, valid = by_picture(store, share, seed)
     recipe = dict(epochs=epochs, lr=lr, weight_decay=weight_decay, bs=bs, seed=seed)
-    new_head(store, reading)                                     # what is wrong is said here
+    new_head(store, reading)                                   # what is wrong is said here
     key = repr((store.meta, store.layer, reading, share, sorted(recipe.items())))
-    unfinished = Path(out)/f'unfinished-{hashlib.sha256(key.encode()).hexdigest()[:12]}'
+    key = hashlib.sha256(key.encode()).hexdigest()[:12]
+    unfinished = Path(out)/f'unfinished-{key}'
     cbs = [DeviceCB(device or None), CheckpointCB(unfinished, seconds=60), *cbs]
     head = train_head(train, reading, cbs=cbs, **recipe).cpu()
     if head.row.likelihood: calibrate(head, valid)
     head.model = store.meta.get('_model') or f"a {store.meta['kind']}"
-    head.data = f"{len(train)} activations of {len(torch.unique(train.picture))} rated pictures"
+    n = len(torch.unique(train.picture))
+    head.data = f"{len(train)} activations of {n} rated pictures"
     head.metrics = claims(head, valid)
     head.save_pretrained(out)
     shutil.rmtree(unfinished, ignore_errors=True)
-    return head, [say_training(train, epochs, bs), *(f'{k}: {v}' for k, v in head.metrics.items())]
+    said = [f'{k}: {v}' for k, v in head.metrics.items()]
+    return head, [say_training(train, epochs, bs), *said]

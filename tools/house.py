@@ -35,7 +35,6 @@ allowed = dict(
     learner=dict(unused=5),
     schedule=dict(unused=1),
     ratings=dict(mean=55.3, wide=147, unused=6),
-    scorer=dict(mean=51.4, wide=1, unused=7),
     guidance=dict(mean=52.5, ifs=8.7, run=4, wide=117, unused=5),
     steering=dict(mean=50.3, ifs=5.4, wide=53),
     guider=dict(mean=50.3, wide=16),
