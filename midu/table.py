@@ -157,7 +157,7 @@ def decides(self:Table):
     known.sort(key=lambda k: k == 'score')             # last
     return known[0] if known else ''
 
-# %% ../nbs/17_table.ipynb #45a27bb1
+# %% ../nbs/17_table.ipynb #cf35feee
 def call_for(call, n) -> dict:
     "Arguments of a pipeline for `n` prompts: a negative prompt is said for each of them"
     def each(k, v):
@@ -173,10 +173,10 @@ def draw_cells(pipe, scorer, rows, scale, judges, steps, call, **kwargs) -> list
     with guide(pipe, scorer, scale=scale, **kwargs):
         out = pipe(list(prompts), num_inference_steps=steps, generator=gs, **call)
     seconds = (time.perf_counter()-start)/len(rows)
-    cells = dict(prompt=prompts, seed=seeds, image=out.images)
-    cells.update(judged(judges, out.images, list(prompts)))
-    return [dict(zip(cells, row), scale=scale, seconds=seconds)
-            for row in zip(*cells.values())]
+    n = len(rows)
+    cells = dict(prompt=prompts, seed=seeds, scale=[scale]*n, image=out.images,
+                 seconds=[seconds]*n, **judged(judges, out.images, list(prompts)))
+    return [dict(zip(cells, row)) for row in zip(*cells.values())]
 
 # %% ../nbs/17_table.ipynb #d0f22d5c
 def with_score(pipe, scorer, judges, call) -> dict:
