@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['MidUGuider']
 
-# %% ../nbs/13_guider.ipynb #be371a95
+# %% ../nbs/13_guider.ipynb #4af4ce61
 from .guidance import guide
 from .pipelines import opened
 try: from diffusers.guiders import ClassifierFreeGuidance
 except ImportError: ClassifierFreeGuidance = object   # diffusers before 0.35
 
-# %% ../nbs/13_guider.ipynb #e4770964
+# %% ../nbs/13_guider.ipynb #e7a4c2f9
 class MidUGuider(ClassifierFreeGuidance):
-    "Classifier-free and mid-u guidance as a component: `pipe.update_components(guider=MidUGuider(pipe, scorer))`"
+    "Classifier-free and mid-u guidance: a component of modular pipelines"
     def __init__(self,
         pipe, # The modular pipeline
         *what, # Scorers and `Objective`s
@@ -21,8 +21,8 @@ class MidUGuider(ClassifierFreeGuidance):
         guidance_rescale:float=0., # Of classifier-free guidance
         **kwargs # Of `guide`: scale, rule, start, stop, every …
     ):
-        if ClassifierFreeGuidance is object:
-            raise ImportError("This diffusers has no guiders; use guide(pipe, ...) or diffusers>=0.35")
+        if ClassifierFreeGuidance is object: raise ImportError(
+            "This diffusers has no guiders; use guide(pipe, ...) or diffusers>=0.35")
         super().__init__(guidance_scale=guidance_scale, guidance_rescale=guidance_rescale)
         self.guide = guide(pipe, *what, **kwargs)
         self.guide.once = self.guide.used = True
@@ -30,7 +30,8 @@ class MidUGuider(ClassifierFreeGuidance):
     def prepare_models(self, denoiser):
         "Called by the pipeline before each pass of the denoiser"
         super().prepare_models(denoiser)
-        if any(denoiser in g.patches for g in opened.get() if g is not self.guide):
-            raise RuntimeError("A guide block is open around a pipeline that has a MidUGuider: "
-                               "give all objectives to one of the two")
+        others = [g for g in opened.get() if g is not self.guide]
+        if any(denoiser in g.patches for g in others): raise RuntimeError(
+            "A guide block is open around a pipeline that has a MidUGuider: "
+            "give all objectives to one of the two")
         if not self.guide.patches: self.guide.open([denoiser])

@@ -25,7 +25,7 @@ bars = dict(
 headings = dict(lines='code lines', long='% > 120', mean='mean', ifs='if-else/100', funcs='func > 30',
                 cells='cell > 30', run='run', wide='shown > 80', unused='not shown', up='upward')
 
-groups = {('guidance',): 440}   # code lines of modules that share a job; the aim for guidance is 400
+groups = {('guidance',): 412}   # code lines of modules that share a job; the aim for guidance is 400
 
 # --- what is above a bar today: the most that is allowed there. Rooms that are rebuilt lose their entry.
 
@@ -35,9 +35,6 @@ allowed = dict(
     learner=dict(unused=5),
     schedule=dict(unused=1),
     ratings=dict(mean=55.3, wide=147, unused=6),
-    guidance=dict(mean=52.5, ifs=8.7, run=4, wide=117, unused=5),
-    steering=dict(mean=50.3, ifs=5.4, wide=53),
-    guider=dict(mean=50.3, wide=16),
     study=dict(mean=49.6),
     statistics=dict(mean=52.7),
     clip=dict(mean=50.9, ifs=5.6),
