@@ -30,7 +30,6 @@ groups = {('guidance',): 440}   # code lines of modules that share a job; the ai
 # --- what is above a bar today: the most that is allowed there. Rooms that are rebuilt lose their entry.
 
 allowed = dict(
-    world=dict(mean=48.7, wide=21, unused=2),
     hooks=dict(unused=2),
     learner=dict(unused=5),
     schedule=dict(unused=1),
@@ -42,8 +41,6 @@ allowed = dict(
     steering=dict(mean=50.3, ifs=5.4, wide=53),
     guider=dict(mean=50.3, wide=16),
     table=dict(mean=53.1, wide=77, unused=5),
-    study=dict(mean=49.6),
-    statistics=dict(mean=52.7),
     clip=dict(mean=50.9, ifs=5.6),
     commands=dict(mean=49.8, wide=4),
     cluster=dict(mean=50.5, wide=33),
