@@ -97,6 +97,7 @@ def _frame(choices): # A DataFrame with kind, rater, pair, prompt, arms …
     df['kind'] = df.kind.fillna('pair')
     return df if 'prompt' in df else df.assign(prompt=df['pair'])
 
+# %% ../nbs/19_statistics.ipynb #dff7f580
 def _first_looks(choices):
     "Choices that count, also as shares (a tie one half): no skips, repeats, checks"
     df = _frame(choices)
@@ -127,12 +128,13 @@ def _p_value(total, count):
     t = abs(mean-.5)/.5*math.sqrt(n)
     return float(2*stats.t.sf(t, len(count)-1))
 
+# %% ../nbs/19_statistics.ipynb #bde8db2b
 def win_rates(
     choices, # A `Study`, or its choices as DataFrame, `Dataset` or list of dicts
     alpha:float=0.05, # 1-alpha is the intervals' confidence
     cluster:str='prompt' # What belongs together: 'prompt', 'pair', 'rater'; or None
 ) -> pd.DataFrame: # Arms, scales, n, wins, ties, rate, low, high, p
-    "How often a was preferred to b, for each two arms; a tie is half a win"
+    "How often a was preferred to b; a tie is half a win; skips, repeats, checks are left out"
     df = _first_looks(choices)
     if cluster is not None and cluster not in df:
         raise ValueError(f"cluster is {cluster!r}; the choices have no such column")

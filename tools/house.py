@@ -42,8 +42,6 @@ allowed = dict(
     guider=dict(mean=50.3, wide=16),
     table=dict(mean=53.1, wide=77, unused=5),
     clip=dict(mean=50.9, ifs=5.6),
-    commands=dict(mean=49.8, wide=4),
-    cluster=dict(mean=50.5, wide=33),
 )
 
 # --- reading
