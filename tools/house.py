@@ -41,7 +41,6 @@ allowed = dict(
     steering=dict(mean=50.3, ifs=5.4, wide=53),
     guider=dict(mean=50.3, wide=16),
     table=dict(mean=53.1, wide=77, unused=5),
-    clip=dict(mean=50.9, ifs=5.6),
 )
 
 # --- reading
