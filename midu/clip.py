@@ -9,20 +9,28 @@ __all__ = ['alike']
 import torch, torch.nn.functional as F
 from .guidance import Objective
 
-# %% ../nbs/22_clip.ipynb #c64c3b2a
+# %% ../nbs/22_clip.ipynb #eba29f10
 def alike(
     head, # A `Head` with the reading 'embedding'
     target, # (dim,), one for all, or (n, dim), one for each picture that is drawn
     **kwargs # As for `Objective`: scale, start, stop …
 ) -> Objective:
-    "An objective: minus the cosine with an embedding, of a text or of a picture"
-    if getattr(head, 'reading', 'embedding') != 'embedding':
-        raise ValueError(f"alike needs a head that gives an embedding; this one gives {head.says}")
-    target = F.normalize(torch.as_tensor(target).detach().float(), dim=-1)
-    dim, n = target.shape[-1], len(target) if target.ndim == 2 else 1
-    if dim != getattr(head, 'n_out', dim):
-        raise ValueError(f"target has {dim} numbers, the head gives {head.n_out}")
+    "An objective: minus the cosine with an embedding, or with a difference of two"
+    target = torch.as_tensor(target).detach().float()
+    _check_target(head, target)
+    target = F.normalize(target, dim=-1)
     def loss(said):
-        if n not in (1, len(said)): raise ValueError(f"{n} targets for {len(said)} pictures")
+        if target.ndim == 2 and len(target) not in (1, len(said)):
+            raise ValueError(f"{len(target)} targets for {len(said)} pictures")
         return -(said*target.to(said)).sum(-1)
     return Objective(head, loss, **kwargs)
+
+def _check_target(head, target):
+    "Raise where the head does not give what the target is"
+    if getattr(head, 'reading', 'embedding') != 'embedding':
+        raise ValueError("alike needs a head that gives an embedding; "
+                         f"this one gives {head.says}")
+    dim = target.shape[-1]
+    gives = getattr(head, 'n_out', dim)
+    if dim != gives:
+        raise ValueError(f"target has {dim} numbers, the head gives {gives}")

@@ -12,16 +12,24 @@ from .store import FeatureStore, lacking
 # %% ../nbs/more/05_many_machines.ipynb #8f099598
 class ShardWorker:
     "Builds its extraction once; then makes the shards that it is given"
-    def __init__(self, build): self.job = build().join()
-    def __call__(self, batch): # A dict of arrays, as Ray Data gives it: `shard`
+    def __init__(self,
+        build # A function without arguments that gives an `Extraction`
+    ): self.job = build().join()
+
+    def lacks(self, s):
+        job = self.job
+        return lacking(job.folder, job.table, job.name, shards=[s])
+
+    def __call__(self,
+        batch # A dict of arrays, as Ray Data gives it: `shard`
+    ): # The same, and which process made it: `worker`
         for s in map(int, batch['shard']):
-            if self.lacks(s): self.job.make(s)             # another may have made it before it died
+            if self.lacks(s): self.job.make(s)     # nobody else has made it yet
         return dict(batch, worker=[os.getpid()]*len(batch['shard']))
-    def lacks(self, s): return lacking(self.job.folder, self.job.table, self.job.name, shards=[s])
 
 # %% ../nbs/more/05_many_machines.ipynb #b3fd440f
 def extract_on_ray(
-    build, # A function without arguments that gives an `Extraction`; it runs here and on every worker
+    build, # A function that gives an `Extraction`, here and on every worker
     workers:int=2, # How many
     verify:bool=True, # Compare checksums of what is there already?
     **resources # For each worker: num_gpus=1, num_cpus, memory …
@@ -30,10 +38,14 @@ def extract_on_ray(
     import ray
     job = build()
     with job.begun(verify) as todo:
-        if todo:
-            shards = ray.data.from_items([dict(shard=s) for s in todo], override_num_blocks=len(todo))
-            # a worker that is started again finds no arguments: they go into its class
-            own = dict(__init__=lambda self: ShardWorker.__init__(self, build))
-            maker = type('ShardWorker', (ShardWorker,), own)
-            shards.map_batches(maker, batch_size=1, concurrency=workers, **resources).materialize()
+        shards = [dict(shard=s) for s in todo]
+        if shards:
+            rows = ray.data.from_items(shards, override_num_blocks=len(shards))
+            rows.map_batches(_worker_of(build), batch_size=1, concurrency=workers,
+                             **resources).materialize()
     return FeatureStore(job.folder)
+
+def _worker_of(build):
+    "A class of workers: one that is started again finds no arguments, so it knows them"
+    def init(self): ShardWorker.__init__(self, build)
+    return type('ShardWorker', (ShardWorker,), dict(__init__=init))

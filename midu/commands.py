@@ -14,30 +14,33 @@ from fastcore.script import call_parse, store_true
 # %% ../nbs/26_commands.ipynb #cc3a3ecd
 @contextmanager
 def _command(name, kept=True):
-    "What the user can mend as one line, without a traceback; an interruption says how to go on"
+    "What the user can mend as one line; an interruption says how to go on"
     try: yield
     except KeyboardInterrupt:
         how = 'The same command goes on where it stopped' if kept else 'Nothing is kept'
         raise SystemExit(f"\n{name}: stopped. {how}") from None
-    except (ValueError, OSError, ImportError) as e: raise SystemExit(f'{name}: {e}') from None
+    except (ValueError, OSError, ImportError) as e:
+        raise SystemExit(f'{name}: {e}') from None
 
 # %% ../nbs/26_commands.ipynb #3254b060
 def _list(name, text, kind=float):
     "Numbers separated by commas"
     try: return [kind(v) for v in str(text).split(',')]
     except ValueError:
-        what = 'numbers' if kind is float else 'whole numbers'
-        raise ValueError(f"--{name} is {text!r}; expected {what} separated by commas") from None
+        what = {float: 'numbers', int: 'whole numbers'}[kind]
+        raise ValueError(f"--{name} is {text!r}; "
+                         f"expected {what} separated by commas") from None
 
 def _prompts(text):
-    "Prompts separated by semicolons, or the lines of @FILE; none: some captions of the package's"
+    "Prompts separated by semicolons, or the lines of @FILE; none: some captions"
     if not text: return _captions(6)
-    if text.startswith('@'): lines = Path(text[1:]).read_text(encoding='utf-8').splitlines()
-    else: lines = text.split(';')
+    lines = text.split(';')
+    if text.startswith('@'):
+        lines = Path(text[1:]).read_text(encoding='utf-8').splitlines()
     return [p.strip() for p in lines if p.strip()]
 
 def _captions(n):
-    "Some captions of the embedded world: the article's first, then others"
+    "Some captions of the embedded world: 'a horse on a beach', then others"
     from midu.postcards import sample_prompts
     return ['a horse on a beach', *sample_prompts(n-1)]
 
@@ -59,11 +62,13 @@ def _scale(head, scale, rule):
     if scale is not None: return float(scale)
     advice = head.recommended
     if advice and rule in ('', advice['rule']): return advice['scale']
-    raise ValueError(f"--scale is missing; the scorer recommends none for the rule {rule!r}")
+    raise ValueError("--scale is missing; "
+                     f"the scorer recommends none for the rule {rule!r}")
 
 def _ladder(head, rule):
     "Scales around the one that the scorer recommends"
-    return [round(k*_scale(head, None, rule), 6) for k in (-2, -1, 0, .5, 1, 2)]
+    scale = _scale(head, None, rule)
+    return [round(k*scale, 6) for k in (-2, -1, 0, .5, 1, 2)]
 
 # %% ../nbs/26_commands.ipynb #6b153e5f
 def _call(negative, size): # More arguments for the pipeline
@@ -74,6 +79,11 @@ def _call(negative, size): # More arguments for the pipeline
     if sides: out.update(zip(('width', 'height'), sides))
     return out
 
+def _how(steps, cfg, bs, start, stop, negative, size, rule): # Arguments for `sweep`
+    "How to draw and to guide, from words"
+    call = _call(negative, size)
+    return dict(steps=steps, cfg=cfg, bs=bs, start=start, stop=stop, call=call, **_rule(rule))
+
 # %% ../nbs/26_commands.ipynb #ebcacfbb
 def _device(name):
     "A device by name; none: the GPU of this process, if there is one"
@@ -82,7 +92,8 @@ def _device(name):
     name = name or f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     try: kind = torch.device(name).type
     except RuntimeError:
-        raise ValueError(f"--device is {name!r}; expected cpu, cuda, cuda:1 or mps") from None
+        raise ValueError(f"--device is {name!r}; "
+                         "expected cpu, cuda, cuda:1 or mps") from None
     here = dict(cuda=torch.cuda.is_available, mps=torch.backends.mps.is_available)
     if kind in here and not here[kind]():
         raise ValueError(f"--device is {name!r}; there is none here")
@@ -93,8 +104,8 @@ def _pipeline(model, device, half):
     "A pipeline without a bar of its own; none: the embedded one"
     import torch
     from midu.world import load_pipeline
-    device = _device(device)
-    pipe = load_pipeline(model or None, torch.float16 if half else torch.float32, device)
+    dtype = torch.float16 if half else torch.float32
+    pipe = load_pipeline(model or None, dtype, _device(device))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -110,9 +121,10 @@ def _models(model, scorer, device, half): # (pipeline, scorer)
 # %% ../nbs/26_commands.ipynb #87ce853e
 def _say(store, folder, left_out):
     "What was made, what was left out, and what comes next"
-    for r in left_out: print(f"left out: {r['file']}, row {r['row']}: {r['reason']}")
-    for r in store.skipped: print(f"left out: picture {r['picture']}: {r['reason']}")
-    print(f'{store}\nNext: midu_train {folder} scorer')
+    for r in left_out: print('left out: {file}, row {row}: {reason}'.format(**r))
+    for r in store.skipped: print('left out: picture {picture}: {reason}'.format(**r))
+    print(store)
+    print(f'Next: midu_train {folder} scorer')
 
 def _rated(pipe, data, columns, limit, call, seed, skip=False, left_out=None):
     "Rated pictures by name, one rating each, in the size that the pipeline draws"
@@ -123,7 +135,8 @@ def _rated(pipe, data, columns, limit, call, seed, skip=False, left_out=None):
     own = {} if data.partition(':')[0] == 'embedded' else dict(skipped=left_out)
     if own and skip: own['on_error'] = 'skip'
     rated, ratings = one_each(rated_source(data, seed, columns, **own))
-    if limit: rated, ratings = rated.select(range(min(limit, len(rated)))), ratings[:limit]
+    n = min(limit or len(rated), len(rated))
+    rated, ratings = rated.select(range(n)), ratings[:n]
     side = call.get('width') or picture_size(pipe)
     return Resized(rated['image'], side), rated['caption'][:], ratings
 
@@ -131,12 +144,12 @@ def _rated(pipe, data, columns, limit, call, seed, skip=False, left_out=None):
 @call_parse
 def midu_extract(
     folder:str, # Where the store is, or will be; an interrupted one is continued
-    data:str='embedded', # 'embedded', 'sac:DATABASE:FOLDER', a folder or table, a dataset id
+    data:str='embedded', # 'sac:DATABASE:FOLDER', a folder, a table, a dataset id
     columns:str='', # Its columns and scale: caption=text,rating=stars,scale=0:5
     model:str='', # Model id on the hub or folder; empty: the embedded model
     layer:str='mid_block', # Layers, separated by commas
     draws:int=4, # Noise levels for each picture
-    clean:store_true=False, # No noise: the article's other variant
+    clean:store_true=False, # Pictures without noise
     bs:int=64, # Activations computed at once
     shard:int=256, # Pictures in a file of the store
     limit:int=0, # Use only so many pictures; 0: all
@@ -152,9 +165,9 @@ def midu_extract(
         from midu.features import extract
         pipe, call = _pipeline(model, device, half), _call('', size)
         left_out, layers = [], [k.strip() for k in layer.split(',')]
-        images, captions, ratings = _rated(pipe, data, columns, limit, call, seed, skip, left_out)
-        store = extract(pipe, images, captions, ratings, folder, layers, draws, not clean, bs=bs,
-                        shard=shard, call=call, seed=seed, dtype=dtype,
+        rated = _rated(pipe, data, columns, limit, call, seed, skip, left_out)
+        store = extract(pipe, *rated, folder, layers, draws, not clean,
+                        bs=bs, shard=shard, call=call, seed=seed, dtype=dtype,
                         on_error='skip' if skip else 'raise')
     if int(os.environ.get('RANK', 0)) == 0: _say(store, folder, left_out)
 
@@ -167,7 +180,7 @@ def midu_train(
     reading:str='classes', # classes, emd, ordinal, regression or pairwise
     epochs:int=2, # Passes over the store
     lr:float=2e-3, # Peak learning rate
-    weight_decay:float=10., # AdamW's; 0: the article's plain Adam
+    weight_decay:float=10., # AdamW's; 0: plain Adam
     bs:int=128, # Batch size
     share:float=0.1, # Share of the pictures kept for validation
     device:str='', # cpu, cuda, …; empty: cuda where there is one
@@ -179,13 +192,21 @@ def midu_train(
         from midu.scorer import train_and_save
         from midu.store import FeatureStore
         _device(device)
-        if not 0 < share < 1: raise ValueError(f"--share is {share}; expected between 0 and 1")
-        if epochs < 1 or bs < 1:
-            raise ValueError(f"--epochs is {epochs}, --bs {bs}; expected at least 1")
+        _check_training(share, epochs, bs)
         how = dict(epochs=epochs, lr=lr, weight_decay=weight_decay, bs=bs, seed=seed)
-        _, lines = train_and_save(FeatureStore(store, layer or None), Path(out), reading, share,
-                                  device=device or None, cbs=[ProgressCB()], **how)
-    print(*lines, f'Saved {out}. Next: midu_guide "…" --scorer {out} --scale …', sep='\n')
+        how.update(device=device or None, cbs=[ProgressCB()])
+        features = FeatureStore(store, layer or None)
+        _, lines = train_and_save(features, Path(out), reading, share, **how)
+    print(*lines, f'Saved {out}.', sep='\n')
+    print(f'Next: midu_guide "…" --scorer {out} --scale …')
+
+# %% ../nbs/26_commands.ipynb #f0ea8087
+def _check_training(share, epochs, bs):
+    "Numbers that cannot be meant"
+    if not 0 < share < 1:
+        raise ValueError(f"--share is {share}; expected between 0 and 1")
+    if min(epochs, bs) < 1:
+        raise ValueError(f"--epochs is {epochs}, --bs {bs}; expected at least 1")
 
 # %% ../nbs/26_commands.ipynb #9107ab78
 def _save(file, data):
@@ -203,15 +224,15 @@ def _write(t, folder, name, **kwargs):
     page = t.to_html(**kwargs).encode()
     for ending, data in (('html', page), ('png', png.getvalue())):
         _save(Path(folder)/f'{name}.{ending}', data)
-    print(f"Wrote {Path(folder)/name}.html and {name}.png")
+    print(f'Wrote {Path(folder)/name}.html and {name}.png')
 
 def _summary(t):
-    "A line for each scale: a mean for each judge, pairs won against 0, seconds a picture"
+    "A line for each scale: means of judges, pairs won against 0, seconds a picture"
     rows = t.summary()
     names = [k for k in rows[0] if k != 'n' and any(r[k] is not None for r in rows)]
     yield ' '.join(f'{k:>8}' for k in names)
-    for r in rows:
-        yield ' '.join(f'{"–" if r[k] is None else format(r[k], ".3g"):>8}' for k in names)
+    def cell(v): return '–' if v is None else f'{v:.3g}'
+    for r in rows: yield ' '.join(f'{cell(r[k]):>8}' for k in names)
 
 # %% ../nbs/26_commands.ipynb #934a3641
 def _drawn(models, prompts, scales, seeds, folder, embedded, **how):
@@ -225,12 +246,12 @@ def _drawn(models, prompts, scales, seeds, folder, embedded, **how):
 @call_parse
 def midu_sweep(
     folder:str, # Where to keep cells and table; an interrupted sweep is continued
-    prompts:str='', # Separated by semicolons; @FILE: one a line; empty: the package's captions
-    scales:str='', # Separated by commas: --scales=-20,0,20; empty: around what the scorer recommends
+    prompts:str='', # Separated by semicolons; @FILE: one a line; empty: our captions
+    scales:str='', # --scales=-20,0,20; empty: around what the scorer recommends
     seeds:str='0', # Separated by commas
     steps:int=25, # Sampling steps
     cfg:float=None, # Classifier-free guidance; empty: the pipeline's own
-    rule:str='', # raw; share: scales are shares of the noise; at_most:0.1; empty: the scorer's
+    rule:str='', # raw; share (of the noise); at_most:0.1; empty: the scorer's
     start:float=None, # Guide from this fraction of the steps; empty: the scorer's
     stop:float=None, # … to this one
     negative:str='', # Negative prompt
@@ -241,16 +262,16 @@ def midu_sweep(
     device:str='', # cpu, cuda, cuda:1, mps; empty: cuda where there is one
     half:store_true=False # Weights in half precision (on a GPU)
 ):
-    "Draw prompts × seeds × scales with guidance, and write the table as a page and a picture"
+    "Draw prompts × seeds × scales with guidance, and write the table as a page"
     with _command('midu_sweep'):
         texts, numbers = _prompts(prompts), _list('seeds', seeds, int)
-        asked = _list('scales', scales) if scales else []
-        how = dict(steps=steps, cfg=cfg, bs=bs, call=_call(negative, size), **_rule(rule))
+        asked = scales and _list('scales', scales)
+        how = _how(steps, cfg, bs, start, stop, negative, size, rule)
         models = _models(model, scorer, device, half)
-        t = _drawn(models, texts, asked or _ladder(models[1], rule), numbers, folder, not model,
-                   start=start, stop=stop, **how)
+        asked = asked or _ladder(models[1], rule)
+        t = _drawn(models, texts, asked, numbers, folder, not model, **how)
         print(*_summary(t), sep='\n')
-        _write(t, folder, 'table', text=f'{len(t.rows)} rows, {len(t.scales)} scales')
+        _write(t, folder, 'table', text=f'{len(t.rows)} × {len(t.scales)} pictures')
 
 # %% ../nbs/26_commands.ipynb #3454470e
 @call_parse
@@ -259,7 +280,7 @@ def midu_guide(
     out:str='midu-guide', # Folder for the pictures; an interrupted run is continued
     n:int=4, # How many pictures, each before and after
     scale:float=None, # Strength; negative: away; empty: what the scorer recommends
-    rule:str='', # raw; share: the scale is a share of the noise; at_most:0.1; empty: the scorer's
+    rule:str='', # raw; share (of the noise); at_most:0.1; empty: the scorer's
     start:float=None, # Guide from this fraction of the steps; empty: the scorer's
     stop:float=None, # … to this one
     steps:int=25, # Sampling steps
@@ -276,10 +297,10 @@ def midu_guide(
     with _command('midu_guide'):
         if n < 1: raise ValueError(f"--n is {n}; expected at least 1")
         if not prompt.strip(): raise ValueError("The prompt is empty")
-        models, how = _models(model, scorer, device, half), _rule(rule)
-        scales = [0., _scale(models[1], scale, rule)]
-        t = _drawn(models, [prompt], scales, range(seed, seed+n), out, not model, steps=steps,
-                   cfg=cfg, bs=min(n, 8), call=_call(negative, size), start=start, stop=stop, **how)
+        how = _how(steps, cfg, min(n, 8), start, stop, negative, size, rule)
+        models = _models(model, scorer, device, half)
+        scales, seeds = [0., _scale(models[1], scale, rule)], range(seed, seed+n)
+        t = _drawn(models, [prompt], scales, seeds, out, not model, **how)
         _before_after(t, Path(out))
 
 # %% ../nbs/26_commands.ipynb #629c4047
@@ -288,7 +309,8 @@ def _before_after(t, out):
     known = [k for k in t.judges if not math.isnan(t.grid(k).sum())]
     print('seed  ' + '  '.join(f'{k} before → after' for k in known))
     for i, (_, seed) in enumerate(t.rows):
-        print(f'{seed:4d}', *[f'{a:10.2f} → {b:.2f}   ' for a, b in (t.grid(k)[i] for k in known)])
+        scores = [t.grid(k)[i] for k in known]
+        print(f'{seed:4d}', *[f'{a:10.2f} → {b:.2f}   ' for a, b in scores])
         for when, s in zip(('before', 'after'), t.scales):
             png = io.BytesIO()
             t.images(s)[i].save(png, 'png')
@@ -313,37 +335,39 @@ def _texts(folder): # {name: caption}
     "What `metadata.csv` in a folder says about its pictures, if there is one"
     file = Path(folder)/'metadata.csv'
     if not file.exists(): return {}
-    with open(file, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
+    rows = csv.DictReader(_lines(file))
     return {r['file_name']: r.get('caption') or r.get('text') or ''
             for r in rows if r.get('file_name')}
 
+def _lines(file): return io.StringIO(file.read_text(encoding='utf-8'), newline='')
+
 def _open(file, size):
-    "A picture in RGB, cropped to the pipeline's size; None, and a word about it, if it is none"
+    "A picture in RGB, cropped to a square; None, and a word about it, if it is none"
     from PIL import Image, ImageOps
     try:
-        with Image.open(file) as im: im = ImageOps.exif_transpose(im).convert('RGB')
+        with Image.open(file) as im:
+            im = ImageOps.exif_transpose(im).convert('RGB')
         return ImageOps.fit(im, (size, size))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         print(f'midu_score: {file} was left out: {e}', file=sys.stderr)
 
 # %% ../nbs/26_commands.ipynb #a8481c6c
 def _scored(file):
-    "Rows of a CSV of scores that are whole; the file is left with them and nothing else"
-    rows = []
-    if Path(file).exists():
-        with open(file, newline='', encoding='utf-8') as f: rows = list(csv.reader(f))
-        if rows and rows[0] != ['file', 'score']: raise ValueError(f"{file} is no file of scores")
+    "Rows of a CSV of scores that are whole; nothing else is left in the file"
+    file, head = Path(file), ['file', 'score']
+    rows = list(csv.reader(_lines(file))) if file.exists() else []
+    if rows and rows[0] != head: raise ValueError(f"{file} is no file of scores")
     rows = [r for r in rows[1:] if len(r) == 2 and r[1]]
     text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows([['file', 'score'], *rows])
+    csv.writer(text, lineterminator='\n').writerows([head, *rows])
     _save(file, text.getvalue().encode())
     return rows
 
 # %% ../nbs/26_commands.ipynb #81a17d9b
 @call_parse
 def midu_score(
-    folder:str, # Pictures, in sub-folders too; captions in its metadata.csv, if there is one
-    out:str='', # CSV file; what it has already is not computed again. Empty: to the screen
+    folder:str, # Pictures, in sub-folders too; captions: its metadata.csv
+    out:str='', # CSV file; what it has is not computed again. Empty: to the screen
     caption:str='', # Text for pictures without one
     timestep:int=100, # How much noise the scorer looks through
     bs:int=16, # Pictures at once
@@ -359,15 +383,20 @@ def midu_score(
         done = {name for name, _ in _scored(out)} if out else set()
         todo = [(p, name) for p, name in files if name not in done]
         models = _models(model, scorer, device, half)
-        with open(out, 'a', newline='', encoding='utf-8') if out else nullcontext(sys.stdout) as f:
+        with _written_to(out) as f:
             write = csv.writer(f, lineterminator='\n')
             if not out: write.writerow(['file', 'score'])
             for i in range(0, len(todo), bs):
-                for row in _batch(models, todo[i:i+bs], texts, caption, timestep, seed):
-                    write.writerow(row)
+                few = todo[i:i+bs]
+                write.writerows(_batch(models, few, texts, caption, timestep, seed))
                 f.flush()
 
 # %% ../nbs/26_commands.ipynb #3a7ac51e
+def _written_to(out):
+    "A file to write to the end of; none: the screen"
+    if not out: return nullcontext(sys.stdout)
+    return open(out, 'a', newline='', encoding='utf-8')
+
 def _batch(models, files, texts, caption, timestep, seed): # [(name, score)]
     "Scores of a few pictures"
     from midu.pipelines import picture_size
@@ -376,15 +405,17 @@ def _batch(models, files, texts, caption, timestep, seed): # [(name, score)]
     read = [(name, im) for p, name in files if (im := _open(p, size))]
     if not read: return []
     captions = [texts.get(name) or caption for name, _ in read]
-    found = score_pictures(*models, [im for _, im in read], captions, timestep, seed)
-    return [(name, f'{score:.3f}') for (name, _), score in zip(read, found.tolist())]
+    images = [im for _, im in read]
+    found = score_pictures(*models, images, captions, timestep, seed)
+    scores = [f'{score:.3f}' for score in found.tolist()]
+    return list(zip([name for name, _ in read], scores))
 
 # %% ../nbs/26_commands.ipynb #5403202b
 @call_parse
 def midu_evaluate(
     study:str, # The study's file
     port:int=8866, # Where to listen; the next free one, if it is taken
-    network:store_true=False, # Let other machines in the local network in, not only this one
+    network:store_true=False, # Let other machines in the local network in
     token:str='', # What the address must hold; empty: $MIDU_TOKEN, or a random one
     question:str='Which picture do you like better?', # Above every pair
     blind:store_true=False, # Do not show raters their result at the end
@@ -405,7 +436,8 @@ def demo_scorer(
     folder, # For the store
     pictures:int=0, # How many rated pictures to learn from; 0: all
     draws:int=4, # Noise levels for each
-    seed:int=0, progress:bool=True # Of everything; show a bar?
+    seed:int=0, # Of everything
+    progress:bool=True # Show a bar?
 ): # (scorer, store)
     "A scorer from scratch: simulated ratings, features, one epoch"
     from midu.features import extract
@@ -440,7 +472,7 @@ def _step_cost(pipe, scorer, prompt, n=4, repeats=5, steps=2):
 def midu_demo(
     out:str='.', # Folder for midu_demo.png and midu_demo.html
     prompts:str='', # Separated by semicolons; empty: some of the package's captions
-    scales:str='-.1,-.05,0,.05,.1,.2', # Shares of the noise, separated by commas: --scales=-.2,0,.2
+    scales:str='-.1,-.05,0,.05,.1,.2', # Shares of the noise: --scales=-.2,0,.2
     pictures:int=0, # How many rated pictures to learn from; 0: all
     draws:int=4, # Noise levels for each picture
     steps:int=25, # Sampling steps
@@ -449,7 +481,8 @@ def midu_demo(
     "Train a scorer on the embedded model with simulated ratings, and draw guided pictures"
     with _command('midu_demo', kept=False):
         rows = [(p, seed+i) for i, p in enumerate(_prompts(prompts))]
-        _check_demo(rows, scales, out, draws=(draws, 1), steps=(steps, 1), pictures=(pictures, 0))
+        _check_demo(rows, scales, out, draws=(draws, 1), steps=(steps, 1),
+                    pictures=(pictures, 0))
         start, pipe = time.perf_counter(), _pipeline('', 'cpu', False)
         print('Simulated ratings → features → scorer …')
         with tempfile.TemporaryDirectory() as folder:
@@ -465,8 +498,10 @@ def _check_demo(rows, scales, out, **numbers):
     from midu.table import table_rows, table_scales
     table_rows(rows, 0), table_scales(_list('scales', scales))
     for name, (value, least) in numbers.items():
-        if value < least: raise ValueError(f"--{name} is {value}; expected at least {least}")
-    if not Path(out).is_dir(): raise NotADirectoryError(f"--out is {out!r}, which is not a folder")
+        if value >= least: continue
+        raise ValueError(f"--{name} is {value}; expected at least {least}")
+    if not Path(out).is_dir():
+        raise NotADirectoryError(f"--out is {out!r}, which is not a folder")
 
 def _show_demo(pipe, scorer, rows, scales, steps, out):
     "Draw the table, print what it says and what it cost, write page and picture"
@@ -474,7 +509,7 @@ def _show_demo(pipe, scorer, rows, scales, steps, out):
     from midu.table import sweep
     t = sweep(pipe, scorer, rows, scales, judges=appeal, steps=steps, rule='share')
     cost = _step_cost(pipe, scorer, rows[0][0])
-    text = (f'A guided step costs {cost:.2f} times an unguided one (median of alternating runs). '
-            'All ratings are simulated.')
+    text = (f'A guided step costs {cost:.2f} times an unguided one '
+            '(median of alternating runs). All ratings are simulated.')
     print(*_summary(t), text, sep='\n')
     _write(t, out, 'midu_demo', title='Mid-u guidance, embedded model', text=text)

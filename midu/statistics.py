@@ -10,6 +10,7 @@ __all__ = ['look_noise', 'human_agreement', 'wilson', 'sign_test', 'cluster_inte
 
 # %% ../nbs/19_statistics.ipynb #e86e9463
 import math
+from itertools import product
 import numpy as np, pandas as pd
 from scipy import stats
 from scipy.optimize import brentq, minimize
@@ -22,25 +23,28 @@ def wilson(
     wins, # How many, ties counted half
     n, # Of how many; 0: nothing is known
     alpha:float=0.05, # 1-alpha is the confidence
-    df:float=math.inf # Degrees of freedom; finite: Student's quantile in the normal one's place
+    df:float=math.inf # Degrees of freedom; finite: Student's quantile, not the normal one
 ) -> tuple: # (low, high)
     "Wilson's interval for a share"
     if n == 0: return 0., 1.
     p, z = wins/n, stats.t.ppf(1-alpha/2, df)
     middle = (p + z*z/(2*n))/(1 + z*z/n)
     half = z/(1 + z*z/n)*math.sqrt(p*(1-p)/n + z*z/(4*n*n))
-    return float(max(0., min(p, middle-half))), float(min(1., max(p, middle+half)))
+    low, high = min(p, middle-half), max(p, middle+half)
+    return float(max(0., low)), float(min(1., high))
 
 def sign_test(wins:int, losses:int) -> float:
-    "Two-sided p-value of `wins` against `losses` if both were equally likely; ties are left out"
-    return stats.binomtest(int(wins), int(wins+losses)).pvalue if wins+losses else 1.
+    "Two-sided p-value if wins and losses were equally likely; ties are left out"
+    n = int(wins+losses)
+    return stats.binomtest(int(wins), n).pvalue if n else 1.
 
 # %% ../nbs/19_statistics.ipynb #4bb39841
-def _effective(total, count): # (mean, how many independent choices would tell as much)
+def _effective(total, count): # (mean, how many independent choices tell as much)
     "Of clusters with sums `total` of `count` values from 0 to 1 each"
     k, n = len(count), count.sum()
     mean = total.sum()/n
-    variance = k/max(k-1, 1)*((total-mean*count)**2).sum()/n**2
+    off = total-mean*count
+    variance = k/max(k-1, 1)*(off**2).sum()/n**2
     if variance > 1e-12: return mean, min(n, mean*(1-mean)/variance)
     return mean, k if mean in (0., 1.) else n
 
@@ -50,8 +54,10 @@ def _interval(total, count, alpha):
     return wilson(mean*n, n, alpha, len(count)-1)
 
 def _of_clusters(values, clusters): # (total, count), an entry for each cluster
-    _, where = np.unique(np.asarray(clusters).astype(str), return_inverse=True)
-    return np.bincount(where, np.asarray(values, float)), np.bincount(where)
+    names = np.asarray(clusters).astype(str)
+    _, where = np.unique(names, return_inverse=True)
+    total = np.bincount(where, np.asarray(values, float))
+    return total, np.bincount(where)
 
 def cluster_interval(
     values, # From 0 to 1: a win 1, a tie 0.5
@@ -64,59 +70,77 @@ def cluster_interval(
 
 # %% ../nbs/19_statistics.ipynb #fe6c1699
 _shares = dict(a=1., tie=.5, b=0.)
+_columns = ['kind', 'rater', 'pair', 'prompt', 'arm_a', 'arm_b', 'chosen',
+            'scale_a', 'scale_b', 'answer', 'seconds']
 
-def _frame(choices): # A DataFrame with kind, rater, pair, prompt, arms, scales and chosen
+def _check_choices(df):
+    "Raise where a table cannot be one of choices"
+    missing = [c for c in ('arm_a', 'arm_b', 'chosen') if c not in df]
+    if missing:
+        raise ValueError(f"The choices have no column {', '.join(missing)}; "
+                         "expected what Study.choices() gives")
+    odd = set(df.chosen)-{*_shares, 'skip'}
+    if odd:
+        raise ValueError(f"A choice is {odd.pop()!r}; "
+                         "expected 'a', 'b', 'tie' or 'skip'")
+
+def _frame(choices): # A DataFrame with kind, rater, pair, prompt, arms …
     "Choices of a `Study`, `Dataset`, DataFrame or list of dicts"
     if isinstance(choices, Study): return choices.choices()
-    df = choices.to_pandas() if hasattr(choices, 'to_pandas') else pd.DataFrame(choices)
-    columns = 'arm_a', 'arm_b', 'chosen'
-    if not len(df): return pd.DataFrame(columns=['kind', 'rater', 'pair', 'prompt', *columns,
-                                                 'scale_a', 'scale_b', 'answer', 'seconds'])
-    missing = [c for c in columns if c not in df]
-    if missing: raise ValueError(f"The choices have no column {', '.join(missing)}; "
-                                 "expected what Study.choices() gives")
-    odd = set(df.chosen)-{*_shares, 'skip'}
-    if odd: raise ValueError(f"A choice is {odd.pop()!r}; expected 'a', 'b', 'tie' or 'skip'")
-    fill = dict(kind='pair', rater='?', pair=range(len(df)), scale_a=np.nan, scale_b=np.nan)
+    if hasattr(choices, 'to_pandas'): df = choices.to_pandas()
+    else: df = pd.DataFrame(choices)
+    if not len(df): return pd.DataFrame(columns=_columns)
+    _check_choices(df)
+    fill = dict(kind='pair', rater='?', pair=range(len(df)),
+                scale_a=np.nan, scale_b=np.nan)
     df = df.assign(**{k: v for k, v in fill.items() if k not in df})
     df['kind'] = df.kind.fillna('pair')
     return df if 'prompt' in df else df.assign(prompt=df['pair'])
 
+# %% ../nbs/19_statistics.ipynb #dff7f580
 def _first_looks(choices):
-    "Choices that count: neither skipped, nor repeats or checks; and as shares, a tie one half"
+    "Choices that count, also as shares (a tie one half): no skips, repeats, checks"
     df = _frame(choices)
     df = df[(df.kind == 'pair') & (df.chosen != 'skip')]
     return df.assign(share=df.chosen.map(_shares).astype(float))
 
 # %% ../nbs/19_statistics.ipynb #83705f25
 _arms = ['arm_a', 'scale_a', 'arm_b', 'scale_b']
+_counted = ['n', 'wins', 'ties', 'rate', 'low', 'high', 'p']
 
 def _win_rate(df, cluster, alpha):
     "Counts, rate, interval and p-value of the choices between two arms"
-    wins, ties, n = (df.chosen == 'a').sum(), (df.chosen == 'tie').sum(), len(df)
+    n, wins, ties = len(df), (df.chosen == 'a').sum(), (df.chosen == 'tie').sum()
     out = dict(n=n, wins=int(wins), ties=int(ties), rate=float(df.share.mean()))
     if cluster is None:
         low, high = wilson(wins+ties/2, n, alpha)
-        return dict(out, low=low, high=high, p=sign_test(wins, n-wins-ties))
-    total, count = _of_clusters(df.share, df[cluster])
-    mean, effective = _effective(total, count)
-    low, high = _interval(total, count, alpha)
-    t = abs(mean-.5)/.5*math.sqrt(effective)
-    p = float(2*stats.t.sf(t, len(count)-1)) if len(count) > 1 else 1.
+        p = sign_test(wins, n-wins-ties)
+    else:
+        total, count = _of_clusters(df.share, df[cluster])
+        low, high = _interval(total, count, alpha)
+        p = _p_value(total, count)
     return dict(out, low=low, high=high, p=p)
 
+def _p_value(total, count):
+    "Two-sided, of a mean over clusters against one half"
+    if len(count) < 2: return 1.
+    mean, n = _effective(total, count)
+    t = abs(mean-.5)/.5*math.sqrt(n)
+    return float(2*stats.t.sf(t, len(count)-1))
+
+# %% ../nbs/19_statistics.ipynb #bde8db2b
 def win_rates(
     choices, # A `Study`, or its choices as DataFrame, `Dataset` or list of dicts
     alpha:float=0.05, # 1-alpha is the intervals' confidence
-    cluster:str='prompt' # What belongs together: 'prompt', 'pair', 'rater'; None: nothing
-) -> pd.DataFrame: # A row for each pair of arms and scales: n, wins, ties, rate, low, high, p
+    cluster:str='prompt' # What belongs together: 'prompt', 'pair', 'rater'; or None
+) -> pd.DataFrame: # Arms, scales, n, wins, ties, rate, low, high, p
     "How often a was preferred to b; a tie is half a win; skips, repeats, checks are left out"
     df = _first_looks(choices)
     if cluster is not None and cluster not in df:
         raise ValueError(f"cluster is {cluster!r}; the choices have no such column")
     rows = [dict(zip(_arms, key), **_win_rate(g, cluster, alpha))
             for key, g in df.groupby(_arms, dropna=False)]
-    return pd.DataFrame(rows, columns=[*_arms, 'n', 'wins', 'ties', 'rate', 'low', 'high', 'p'])
+    return pd.DataFrame(rows, columns=[*_arms, *_counted])
 
 # %% ../nbs/19_statistics.ipynb #3e12a5f6
 def plot_win_rates(
@@ -128,36 +152,43 @@ def plot_win_rates(
     import matplotlib.pyplot as plt
     ax = ax or plt.subplots(figsize=(5, 2.8))[1]
     for (arm, other), g in rates.groupby(['arm_a', 'arm_b']):
-        g, name = g.sort_values('scale_a'), label or f'{arm} against {other}'
+        g = g.sort_values('scale_a')
+        name = label or f'{arm} against {other}'
         bare = g.scale_a.isna().all()
         x, fmt = ([name]*len(g), 'o') if bare else (g.scale_a, 'o-')
-        ax.errorbar(x, g.rate, [g.rate-g.low, g.high-g.rate], fmt=fmt, capsize=3, label=name)
-    if not len(rates): ax.text(.5, .6, 'no choices yet', transform=ax.transAxes, ha='center')
+        off = g.rate-g.low, g.high-g.rate
+        ax.errorbar(x, g.rate, off, fmt=fmt, capsize=3, label=name)
     ax.axhline(0.5, color='grey', lw=0.8, ls=':')
     ax.set(xlabel='scale', ylabel='win rate (ties count half)', ylim=(-0.02, 1.02))
     if len(rates): ax.legend(fontsize=8)
+    else: ax.text(.5, .6, 'no choices yet', transform=ax.transAxes, ha='center')
     return ax
 
 # %% ../nbs/19_statistics.ipynb #d9f1d06f
 def _strengths(wins, prior=0.):
-    "Maximum of the Bradley–Terry likelihood; `wins[i, j]`: how often i beat j; mean 0"
+    "Of greatest likelihood, with mean 0; `wins[i, j]`: how often i beat j"
     w = wins + prior*(wins+wins.T > 0)
     def loss(t):
         d = t[:, None]-t
         slope = w*expit(-d)
         return -(w*log_expit(d)).sum(), slope.sum(0)-slope.sum(1)
-    t = minimize(loss, np.zeros(len(w)), jac=True, method='L-BFGS-B').x
+    start = np.zeros(len(w))
+    t = minimize(loss, start, jac=True, method='L-BFGS-B').x
     return t-t.mean()
 
 # %% ../nbs/19_statistics.ipynb #50cfbf06
-def _arm(name, scale): return name if scale is None or np.isnan(scale) else f'{name} {scale:g}'
+def _names(df, side):
+    "The arms of one side, each with its scale if it has one"
+    arms = zip(df[f'arm_{side}'], df[f'scale_{side}'])
+    return [name if pd.isna(scale) else f'{name} {scale:g}' for name, scale in arms]
 
 def _wins(df, cluster): # ([arms], array clusters × arms × arms)
     "How often each arm beat each other one, for each cluster"
-    a, b = ([_arm(*x) for x in zip(df[f'arm_{k}'], df[f'scale_{k}'])] for k in 'ab')
-    arms, where = np.unique([*a, *b], return_inverse=True)
+    both = _names(df, 'a') + _names(df, 'b')
+    arms, where = np.unique(both, return_inverse=True)
     _, c = np.unique(df[cluster].astype(str), return_inverse=True)
-    (i, j), out = where.reshape(2, -1), np.zeros((c.max()+1, len(arms), len(arms)))
+    i, j = where.reshape(2, -1)
+    out = np.zeros((c.max()+1, len(arms), len(arms)))
     np.add.at(out, (c, i, j), df.share)
     np.add.at(out, (c, j, i), 1-df.share)
     return arms, out
@@ -173,7 +204,8 @@ def _check_met(arms, wins):
 # %% ../nbs/19_statistics.ipynb #911b2101
 def bradley_terry(
     choices, # As for `win_rates`
-    n_boot:int=200, alpha:float=0.05, # Bootstrap samples; 1-alpha is the intervals' confidence
+    n_boot:int=200, # Bootstrap samples
+    alpha:float=0.05, # 1-alpha is the intervals' confidence
     prior:float=0.5, # Wins either way for every two arms that met
     cluster:str='prompt', # What is drawn anew together in the bootstrap
     seed:int=0 # Of the bootstrap
@@ -187,18 +219,22 @@ def bradley_terry(
     met = prior*(all_wins+all_wins.T > 0)
     again = np.random.default_rng(seed).multinomial(k, np.full(k, 1/k), n_boot)
     boot = [_strengths(np.tensordot(w, wins, 1)+met) for w in again]
-    low, high = np.quantile(boot, [alpha/2, 1-alpha/2], axis=0) if k > 1 else [np.nan]*2
-    out = pd.DataFrame(dict(arm=arms, strength=_strengths(all_wins+met), low=low, high=high,
-                            n=(all_wins.sum(0)+all_wins.sum(1)).astype(int)))
+    low = high = np.nan             # one cluster: nothing to draw anew
+    if k > 1: low, high = np.quantile(boot, [alpha/2, 1-alpha/2], axis=0)
+    n = (all_wins.sum(0)+all_wins.sum(1)).astype(int)
+    strength = _strengths(all_wins+met)
+    out = pd.DataFrame(dict(arm=arms, strength=strength, low=low, high=high, n=n))
     return out.sort_values('strength', ascending=False, ignore_index=True)
 
 # %% ../nbs/19_statistics.ipynb #e43ec747
+def _pairs_of(k): return k*(k-1)/2
+
 def _agreement(table, alpha): # A dict: looks, ties, n, rate, low, high, kappa
     "Of a table of counts: a row for each pair of pictures, a column for each answer"
-    counts, pairs_of = table.values, lambda k: k*(k-1)/2
-    agreed, n = pairs_of(counts).sum(1), pairs_of(counts.sum(1))
+    counts = table.values
+    agreed, n = _pairs_of(counts).sum(1), _pairs_of(counts.sum(1))
     out = dict(looks=int(counts.sum()), ties=int(table.tie.sum()), n=int(n.sum()))
-    if not n.sum(): return dict(out, rate=np.nan, low=np.nan, high=np.nan, kappa=np.nan)
+    if not n.sum(): return out | dict.fromkeys(('rate', 'low', 'high', 'kappa'), np.nan)
     agreed, counts, n = agreed[n > 0], counts[n > 0], n[n > 0]
     rate, (low, high) = agreed.sum()/n.sum(), _interval(agreed, n, alpha)
     chance = ((counts.sum(0)/counts.sum())**2).sum()
@@ -206,24 +242,30 @@ def _agreement(table, alpha): # A dict: looks, ties, n, rate, low, high, kappa
     return dict(out, rate=float(rate), low=low, high=high, kappa=float(kappa))
 
 def agreement(choices, alpha=0.05) -> pd.DataFrame: # Rows within and between
-    "How often two looks at the same pair give the same answer; skips and checks are left out"
+    "How often two looks at the same pair agree; skips and checks are left out"
     df = _frame(choices)
     df = df[(df.chosen != 'skip') & (df.kind != 'check')]
-    count = lambda d, *by: (pd.crosstab([d[k] for k in by], d.chosen)
-                            .reindex(columns=list(_shares), fill_value=0))
-    rows = dict(within=count(df, 'rater', 'pair'), between=count(df[df.kind == 'pair'], 'pair'))
+    def count(d, *by):
+        table = pd.crosstab([d[k] for k in by], d.chosen)
+        return table.reindex(columns=list(_shares), fill_value=0)
+    first = df[df.kind == 'pair']
+    rows = dict(within=count(df, 'rater', 'pair'), between=count(first, 'pair'))
     return pd.DataFrame({k: _agreement(t, alpha) for k, t in rows.items()}).T
 
 # %% ../nbs/19_statistics.ipynb #ea140d33
+def _about(g):
+    "One rater's choices, summed up"
+    sides = g.answer[g.answer.isin(['left', 'right'])]
+    checks = g.chosen[g.kind == 'check']
+    return dict(n=len(g), checks=(checks == 'a').mean(),
+                repeats=agreement(g).rate['within'],
+                left=(sides == 'left').mean(), seconds=g.seconds.median())
+
 def raters(choices) -> pd.DataFrame: # rater, n, checks, repeats, left, seconds
-    "A row for each rater: share of checks right and repeats alike, share of left, median time"
-    rows = []
-    for r, g in _frame(choices).groupby('rater'):
-        sides = g.answer[g.answer.isin(['left', 'right'])]
-        rows.append(dict(rater=r, n=len(g), checks=(g.chosen[g.kind == 'check'] == 'a').mean(),
-                         repeats=agreement(g).rate['within'], left=(sides == 'left').mean(),
-                         seconds=g.seconds.median()))
-    return pd.DataFrame(rows, columns=['rater', 'n', 'checks', 'repeats', 'left', 'seconds'])
+    "A row for each rater: share of checks right, repeats alike, left; median time"
+    rows = [dict(rater=r, **_about(g)) for r, g in _frame(choices).groupby('rater')]
+    columns = ['rater', 'n', 'checks', 'repeats', 'left', 'seconds']
+    return pd.DataFrame(rows, columns=columns)
 
 # %% ../nbs/19_statistics.ipynb #44c00189
 def sign_test_power(n, rate, alpha=0.05):
@@ -236,7 +278,8 @@ def _check_rate(rate, ties=0.):
     if not 0 < rate < 1 or abs(rate-0.5) < 1e-3:
         raise ValueError(f"rate is {rate}; expected one between 0 and 1 other than 0.5, "
                          "which no number of choices can tell from chance")
-    if not 0 <= ties < 1: raise ValueError(f"ties is {ties}; expected a share from 0 to below 1")
+    if not 0 <= ties < 1:
+        raise ValueError(f"ties is {ties}; expected a share from 0 to below 1")
 
 def choices_needed(
     rate:float, # The win rate that shall be seen
@@ -246,10 +289,12 @@ def choices_needed(
 ) -> int:
     "How many independent choices it takes to tell a win rate from chance"
     _check_rate(rate, ties)
+    def too_weak(n): return sign_test_power(n, rate, alpha) < power
     top = 64
-    while min(sign_test_power(np.array([top//2, top]), rate, alpha)) < power: top *= 2
-    low = np.flatnonzero(sign_test_power(np.arange(1, top+1), rate, alpha) < power)
-    return math.ceil((low[-1]+2 if len(low) else 1)/(1-ties))
+    while too_weak(np.array([top//2, top])).any(): top *= 2
+    low = np.flatnonzero(too_weak(np.arange(1, top+1)))
+    n = low[-1]+2 if len(low) else 1
+    return math.ceil(n/(1-ties))
 
 # %% ../nbs/19_statistics.ipynb #779c09bb
 def prompt_power(
@@ -260,29 +305,33 @@ def prompt_power(
     alpha:float=0.05 # Level of the two-sided test
 ):
     "Power to tell a win rate from chance with an interval over prompts"
-    if not 0 <= spread**2 <= rate*(1-rate):
-        raise ValueError(f"spread is {spread}; expected 0 to {math.sqrt(rate*(1-rate)):.2f}, "
+    chance = rate*(1-rate)          # variance of a single choice
+    if not 0 <= spread**2 <= chance:
+        raise ValueError(f"spread is {spread}; expected 0 to {math.sqrt(chance):.2f}, "
                          f"the most that rates with mean {rate} can scatter")
     k = np.asarray(prompts, float)
-    sd = math.sqrt(spread**2 + (rate*(1-rate)-spread**2)/each)
-    shift, t = abs(rate-.5)*np.sqrt(k)/max(sd, 1e-9), stats.t.ppf(1-alpha/2, k-1)
+    sd = math.sqrt(spread**2 + (chance-spread**2)/each)
+    shift = abs(rate-.5)*np.sqrt(k)/max(sd, 1e-9)
+    t = stats.t.ppf(1-alpha/2, k-1)
     return stats.nct.sf(t, k-1, shift) + stats.nct.cdf(-t, k-1, shift)
 
 # %% ../nbs/19_statistics.ipynb #7589c226
 def prompts_needed(
     rate:float, # The mean win rate that shall be seen
-    spread:float=0.15, # Standard deviation of the prompts' own rates; `prompt_spread` of a pilot
+    spread:float=0.15, # Standard deviation of the prompts' own rates; see `prompt_spread`
     each:int=10, # Choices on each prompt
-    power:float=0.8, alpha:float=0.05 # With what probability; level of the test
+    power:float=0.8, # With what probability
+    alpha:float=0.05 # Level of the two-sided test
 ) -> int:
-    "How many prompts it takes to tell a win rate from chance, however many choices are made"
+    "How many prompts it takes to tell a win rate from chance"
     _check_rate(rate)
+    def enough(k): return prompt_power(k, rate, spread, each, alpha) >= power
     low, high = 1, 2
-    while prompt_power(high, rate, spread, each, alpha) < power: low, high = high, high*2
+    while not enough(high): low, high = high, high*2
     while high-low > 1:
         middle = (low+high)//2
-        enough = prompt_power(middle, rate, spread, each, alpha) >= power
-        low, high = (low, middle) if enough else (middle, high)
+        if enough(middle): high = middle
+        else: low = middle
     return high
 
 # %% ../nbs/19_statistics.ipynb #f1176f1b
@@ -292,15 +341,16 @@ def prompt_spread(choices, cluster='prompt') -> float: # 0 where chance explains
     total, m = _of_clusters(df.share, df[cluster])
     k, n = len(m), m.sum()
     if k < 2 or n == k: return math.nan
-    share, mean = total/m, total.sum()/n
-    between = (m*(share-mean)**2).sum()/(k-1)
-    within = ((df.share-mean)**2).sum() - (m*(share-mean)**2).sum()
-    usual = (n-(m**2).sum()/n)/(k-1)
-    return float(math.sqrt(max((between-within/(n-k))/usual, 0.)))
+    mean = total.sum()/n
+    between = (m*(total/m-mean)**2).sum()
+    within = ((df.share-mean)**2).sum() - between
+    usual = (n-(m**2).sum()/n)/(k-1)      # choices on a prompt
+    beyond = between/(k-1) - within/(n-k)
+    return float(math.sqrt(max(beyond/usual, 0.)))
 
 # %% ../nbs/19_statistics.ipynb #2625aaab
 def evidence(wins, losses, p=0.5, c=5.):
-    "Evidence against a win rate `p`, M_n(p); 1/evidence is a p-value valid at every look"
+    "M_n(p), evidence against a win rate; 1/evidence is a p-value valid at every look"
     w, l = np.asarray(wins, float), np.asarray(losses, float)
     log = betaln(w+c, l+c) - betaln(c, c) - xlogy(w, p) - xlog1py(l, -p)
     return np.exp(np.minimum(log, 700))
@@ -308,29 +358,31 @@ def evidence(wins, losses, p=0.5, c=5.):
 def confidence_sequence(wins, losses, alpha=0.05, c=5.) -> tuple: # (low, high)
     "An interval for the win rate that is valid at every look at once (Robbins 1970)"
     if wins+losses == 0: return 0., 1.
-    over = lambda p: float(np.log(evidence(wins, losses, p, c)) + np.log(alpha))
+    def over(p): return float(np.log(evidence(wins, losses, p, c)) + np.log(alpha))
     best, tiny = wins/(wins+losses), 1e-12
-    low = 0. if wins == 0 or over(tiny) < 0 else brentq(over, tiny, best)
-    high = 1. if losses == 0 or over(1-tiny) < 0 else brentq(over, best, 1-tiny)
+    low, high = 0., 1.
+    if wins and over(tiny) >= 0: low = brentq(over, tiny, best)
+    if losses and over(1-tiny) >= 0: high = brentq(over, best, 1-tiny)
     return low, high
 
-def verdict(wins, losses, alpha=0.05, margin=0.05): # May be asked after every choice
+def verdict(wins, losses, alpha=0.05, margin=0.05): # At any time
     "'a', 'b', 'same' (surely within `margin` of a half), or None: go on"
     low, high = confidence_sequence(wins, losses, alpha)
     if low > 0.5: return 'a'
     if high < 0.5: return 'b'
-    return 'same' if low > 0.5-margin and high < 0.5+margin else None
+    if low > 0.5-margin and high < 0.5+margin: return 'same'
 
 # %% ../nbs/19_statistics.ipynb #6781a753
-look_noise = 1.2 # Points: how much one look at one picture scatters; as `midu.ratings.Crowd`'s
-human_agreement = 0.68 # Pick-a-Pic's human experts (Kirstain et al. 2023, arXiv 2305.01569)
+look_noise = 1.2 # Points by which one look at a picture scatters, as `Crowd`'s
+human_agreement = 0.68 # Pick-a-Pic's human experts (Kirstain et al. 2023)
 
 def prefers(
     diff, # True appeal of a less that of b, in points
     noise:float=look_noise # Standard deviation of one look at one picture, in points
 ): # As `diff`
     "Probability that a simulated judge prefers a"
-    return expit(np.asarray(diff, float)*math.pi/(math.sqrt(6)*noise))
+    scale = math.sqrt(6)*noise/math.pi
+    return expit(np.asarray(diff, float)/scale)
 
 def expected_agreement(diff, noise=look_noise) -> float:
     "How often two looks of simulated judges at the same pairs agree"
@@ -339,7 +391,7 @@ def expected_agreement(diff, noise=look_noise) -> float:
 
 # %% ../nbs/19_statistics.ipynb #b2d4e29b
 class SimulatedJudge:
-    "A simulated rater: difference of true appeal plus noise fixed beforehand; never a person"
+    "A simulated rater: true appeal, plus noise that is fixed beforehand; no person"
     def __init__(self,
         noise:float=look_noise, # Standard deviation of one look at one picture, in points
         tie:float=0., # A felt difference smaller than this is called a tie
@@ -357,25 +409,32 @@ class SimulatedJudge:
         d = np.atleast_1d(np.asarray(appeal_a, float)-np.asarray(appeal_b, float))
         looked = self.rng.random(d.shape) >= self.lapse
         felt = d*looked + self.rng.logistic(0, self.scale, d.shape)
-        return np.where(np.abs(felt) < self.tie, 'tie', np.where(felt > 0, 'a', 'b'))
+        better = np.where(felt > 0, 'a', 'b')
+        return np.where(np.abs(felt) < self.tie, 'tie', better)
 
 # %% ../nbs/19_statistics.ipynb #e86d0706
 def simulate(
-    pairs, # With appeal_a and appeal_b, as `scale_pairs` gives them; pictures are not needed
+    pairs, # With appeal_a and appeal_b, as `scale_pairs` gives them
     n_raters:int=5, # Judges who see every pair, twice: the second time as a repeat
     noise:float=look_noise, # Of one look, in points: fixed before there were pairs
-    seed:int=0, **kwargs # Of the judges; tie, lapse: as for `SimulatedJudge`
+    seed:int=0, # Of the judges
+    **kwargs # tie, lapse: as for `SimulatedJudge`
 ) -> pd.DataFrame: # As `Study.choices()`
-    "Choices of simulated judges"
-    df = pd.DataFrame([{k: v for k, v in p.items() if k not in ('a', 'b')} for p in pairs])
-    truth = ['appeal_a', 'appeal_b']
+    "Choices of simulated judges; pictures are not needed"
+    df = _without_pictures(pairs)
+    out = []
+    for r, kind in product(range(n_raters), ('pair', 'repeat')):
+        own = [seed, r, kind == 'repeat']
+        judge = SimulatedJudge(noise, seed=own, **kwargs)
+        chosen = judge.choose(df.appeal_a, df.appeal_b)
+        out.append(df.assign(rater=f'simulated-{r}', kind=kind, chosen=chosen))
+    return pd.concat(out, ignore_index=True)
+
+def _without_pictures(pairs):
+    "Pairs as a table; an error where one lacks its true appeal"
+    rows = [{k: v for k, v in p.items() if k not in ('a', 'b')} for p in pairs]
+    df, truth = pd.DataFrame(rows), ['appeal_a', 'appeal_b']
     if not {*truth} <= {*df} or df[truth].isna().any(axis=None):
         raise ValueError("Simulated judges need the true appeal: "
                          "appeal_a and appeal_b in every pair")
-    out, df = [], df.assign(pair=range(len(df)))
-    for r in range(n_raters):
-        for kind in ('pair', 'repeat'):
-            judge = SimulatedJudge(noise, seed=[seed, r, kind == 'repeat'], **kwargs)
-            chosen = judge.choose(df.appeal_a, df.appeal_b)
-            out.append(df.assign(rater=f'simulated-{r}', kind=kind, chosen=chosen))
-    return pd.concat(out, ignore_index=True)
+    return df.assign(pair=range(len(df)))

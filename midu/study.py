@@ -50,7 +50,8 @@ def attention_checks(
     pick = np.random.default_rng(seed).permutation(len(pairs))[:n]
     out = [{k: pairs[i].get(k) for k in ('prompt', 'seed', 'a')} for i in pick]
     for p in out:
-        p.update(b=Image.new('RGB', p['a'].size, (128,)*3), arm_a='picture', arm_b='blank')
+        blank = Image.new('RGB', p['a'].size, (128,)*3)
+        p.update(b=blank, arm_a='picture', arm_b='blank')
     return out
 
 # %% ../nbs/18_study.ipynb #27f6a65a
@@ -62,15 +63,16 @@ def _as_seen(im):
                         "expected a PIL picture or the bytes of a file")
     im = ImageOps.exif_transpose(im)
     if not im.has_transparency_data: return im.convert('RGB')
-    im = im.convert('RGBA')
-    return Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('RGB')
+    white = Image.new('RGBA', im.size, 'white')
+    return Image.alpha_composite(white, im.convert('RGBA')).convert('RGB')
 
 def bare_picture(im): # (name, PNG bytes)
     "A picture's pixels and nothing else: a name made from them, and a PNG without notes"
     im = _as_seen(im)
     pixels, buf = im.tobytes(), io.BytesIO()
     Image.frombytes('RGB', im.size, pixels).save(buf, 'png')
-    return hashlib.sha256(f'{im.size}'.encode()+pixels).hexdigest()[:32], buf.getvalue()
+    name = hashlib.sha256(f'{im.size}'.encode()+pixels)
+    return name.hexdigest()[:32], buf.getvalue()
 
 # %% ../nbs/18_study.ipynb #178228a8
 _troubles = { # A piece of SQLite's message: (kind of error, its number, what it means)
@@ -99,22 +101,29 @@ def _told(file):
 _schema = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE picture(id TEXT PRIMARY KEY, png BLOB NOT NULL);
-CREATE TABLE pair(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, prompt TEXT NOT NULL, seed INTEGER,
+CREATE TABLE pair(id INTEGER PRIMARY KEY, kind TEXT NOT NULL,
+  prompt TEXT NOT NULL, seed INTEGER,
   arm_a TEXT NOT NULL, scale_a REAL, arm_b TEXT NOT NULL, scale_b REAL,
   a TEXT NOT NULL REFERENCES picture, b TEXT NOT NULL REFERENCES picture);
-CREATE TABLE plan(rater TEXT, position INTEGER, pair INTEGER NOT NULL REFERENCES pair,
-  flipped INTEGER NOT NULL, kind TEXT NOT NULL, PRIMARY KEY(rater, position));
-CREATE TABLE choice(id INTEGER PRIMARY KEY, rater TEXT NOT NULL, position INTEGER NOT NULL,
+CREATE TABLE plan(rater TEXT, position INTEGER,
+  pair INTEGER NOT NULL REFERENCES pair,
+  flipped INTEGER NOT NULL, kind TEXT NOT NULL,
+  PRIMARY KEY(rater, position));
+CREATE TABLE choice(id INTEGER PRIMARY KEY,
+  rater TEXT NOT NULL, position INTEGER NOT NULL,
   answer TEXT NOT NULL, seconds REAL NOT NULL, at TEXT NOT NULL,
-  undone INTEGER NOT NULL DEFAULT 0, FOREIGN KEY(rater, position) REFERENCES plan);
-CREATE UNIQUE INDEX answered_once ON choice(rater, position) WHERE undone = 0"""
+  undone INTEGER NOT NULL DEFAULT 0,
+  FOREIGN KEY(rater, position) REFERENCES plan);
+CREATE UNIQUE INDEX answered_once
+  ON choice(rater, position) WHERE undone = 0"""
 _tables = 'meta', 'picture', 'pair', 'plan', 'choice'
 _columns = 'kind', 'prompt', 'seed', 'arm_a', 'scale_a', 'arm_b', 'scale_b', 'a', 'b'
 
 # %% ../nbs/18_study.ipynb #4e15d94e
 def _row(pair, kind, pictures):
     "A pair as a row of the table of pairs; its pictures go into `pictures` {name: PNG}"
-    missing = [k for k in ('prompt', 'a', 'b', 'arm_a', 'arm_b') if pair.get(k) is None]
+    needed = 'prompt', 'a', 'b', 'arm_a', 'arm_b'
+    missing = [k for k in needed if pair.get(k) is None]
     if missing:
         raise ValueError(f"A pair lacks {', '.join(missing)}; expected prompt, a, b, arm_a, "
                          "arm_b, and if you like seed, scale_a, scale_b")
@@ -123,26 +132,30 @@ def _row(pair, kind, pictures):
         names[side], png = bare_picture(pair[side])
         pictures[names[side]] = png
     kinds = dict(seed=int, scale_a=float, scale_b=float)
-    value = lambda k: None if pair.get(k) is None else kinds.get(k, str)(pair[k])
-    return (kind, *[value(k) for k in _columns[1:-2]], names['a'], names['b'])
+    def value(k):
+        if pair.get(k) is not None: return kinds.get(k, str)(pair[k])
+    values = [value(k) for k in _columns[1:-2]]
+    return (kind, *values, names['a'], names['b'])
 
 # %% ../nbs/18_study.ipynb #b903a51c
 def _may_write(file):
     "Does the file, by its permissions and its folder's, want to be written to?"
     if not file.exists(): return True
     wanted = file.stat().st_mode & 0o222
-    return bool(wanted) and os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+    return bool(wanted) and all(os.access(f, os.W_OK) for f in (file, file.parent))
 
 def _connect(file, read_only):
     "A connection that several threads may use in turn"
     uri = f"{file.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    db = sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None, check_same_thread=False)
-    for pragma in ('synchronous=EXTRA', 'foreign_keys=ON'): db.execute(f'PRAGMA {pragma}')
+    db = sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None,
+                         check_same_thread=False)
+    db.execute('PRAGMA synchronous=EXTRA')
+    db.execute('PRAGMA foreign_keys=ON')
     return db
 
 # %% ../nbs/18_study.ipynb #cdd784f5
 class Study:
-    "Blind pairs and the choices made between them, in one SQLite file; for threads and processes"
+    "Blind pairs and the choices made between them, in one SQLite file"
     def __init__(self,
         file, # The study's file; made if it does not exist
         pairs=None, # As `scale_pairs` gives them; None: open an existing study
@@ -167,11 +180,14 @@ class Study:
 # %% ../nbs/18_study.ipynb #1fa39267
 def _check_arguments(file, pairs, repeats, per_rater):
     "Raise where the arguments of a `Study` cannot be meant"
-    if file.is_dir(): raise IsADirectoryError(f"{file} is a folder; expected a study's file")
-    if not file.parent.is_dir(): raise FileNotFoundError(f"The folder {file.parent} does not exist")
+    if file.is_dir():
+        raise IsADirectoryError(f"{file} is a folder; expected a study's file")
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"The folder {file.parent} does not exist")
     if pairs is None and not file.exists():
         raise FileNotFoundError(f"There is no study in {file}; give pairs to begin one")
-    if pairs is not None and not len(pairs): raise ValueError("A study needs at least one pair")
+    if pairs == []:
+        raise ValueError("A study needs at least one pair")
     if not 0 <= repeats <= 1:
         raise ValueError(f"repeats is {repeats}; expected a share from 0 to 1")
     if per_rater is not None and per_rater < 1:
@@ -209,15 +225,19 @@ def _meta(self:Study, key):
 @patch
 def _check_tables(self:Study):
     "Raise where the file holds something else"
-    tables = [n for n, in self.all("SELECT name FROM sqlite_master WHERE type='table'")]
-    if not tables: raise ValueError(f"{self.file} is empty; give pairs to begin a study in it")
-    if not set(_tables) <= set(tables):
-        raise ValueError(f"{self.file} is not a study: it has the tables {', '.join(tables)}")
+    found = self.all("SELECT name FROM sqlite_master WHERE type='table'")
+    if not found:
+        raise ValueError(f"{self.file} is empty; give pairs to begin a study in it")
+    tables = [name for name, in found]
+    if set(_tables) <= set(tables): return
+    has = ', '.join(tables)
+    raise ValueError(f"{self.file} is not a study: it has the tables {has}")
 
 # %% ../nbs/18_study.ipynb #1d923e0f
 def _differences(old, new):
     "What differs between two lists of rows of pairs; of the first pair that does"
-    if len(old) != len(new): return [f'it has {len(old)} pairs and checks, given are {len(new)}']
+    if len(old) != len(new):
+        return [f'it has {len(old)} pairs and checks, given are {len(new)}']
     for i, (o, n) in enumerate(zip(old, new)):
         other = [k for k, x, y in zip(_columns, o, n) if x != y]
         if other: return [f'pair {i} ({n[1]!r}) has another {", ".join(other)}']
@@ -228,14 +248,15 @@ def _differences(old, new):
 def _begin(self:Study, pairs, checks, settings):
     "Write pairs and pictures into a new file, or check that they are the ones it holds"
     pngs = {}
-    rows = [_row(p, k, pngs) for k, ps in (('pair', pairs), ('check', checks)) for p in ps]
+    rows = [_row(p, 'pair', pngs) for p in pairs]
+    rows += [_row(p, 'check', pngs) for p in checks]
     if self.read_only: return self._compare(rows, settings)
     with self.transaction() as db:
         if not self.one("SELECT 1 FROM sqlite_master"):
             for statement in _schema.split(';'): db.execute(statement)
             db.executemany('INSERT INTO picture VALUES(?,?)', pngs.items())
-            places = ','.join('?'*len(_columns))
-            db.executemany(f"INSERT INTO pair({','.join(_columns)}) VALUES({places})", rows)
+            names, marks = ','.join(_columns), ','.join('?'*len(_columns))
+            db.executemany(f'INSERT INTO pair({names}) VALUES({marks})', rows)
             meta = dict(id=secrets.token_hex(8), settings=json.dumps(settings))
             db.executemany('INSERT INTO meta VALUES(?,?)', meta.items())
             return
@@ -246,8 +267,10 @@ def _compare(self:Study, rows, settings):
     "Error where the file holds another study than the one that is given"
     self._check_tables()
     before = json.loads(self._meta('settings'))
-    why = [f'{k} was {before[k]}, is {v}' for k, v in settings.items() if before[k] != v]
-    why += _differences(self.all(f"SELECT {','.join(_columns)} FROM pair ORDER BY id"), rows)
+    why = [f'{k} was {before[k]}, is {v}'
+           for k, v in settings.items() if before[k] != v]
+    kept = self.all(f"SELECT {','.join(_columns)} FROM pair ORDER BY id")
+    why += _differences(kept, rows)
     if why: raise ValueError(f"{self.file} is another study: {'; '.join(why)}. "
                              "Open it without pairs, or begin a new file")
 
@@ -268,30 +291,39 @@ def _order(pairs, checks, repeats, rng):
     "[(pair, flipped, kind)]: shuffled, with checks anywhere and repeats later"
     n = len(pairs)
     sides = rng.integers(0, 2, n+len(checks)).tolist()
-    main = [(float(i), int(p), sides[i], 'pair') for i, p in enumerate(rng.permutation(pairs))]
-    tests = [(rng.uniform(0, n), int(p), s, 'check') for p, s in zip(checks, sides[n:])]
-    return [t[1:] for t in sorted(main + tests + _repeats(main, repeats, rng))]
+    shuffled = rng.permutation(pairs)
+    main = [(float(i), int(p), sides[i], 'pair') for i, p in enumerate(shuffled)]
+    tests = [(rng.uniform(0, n), int(p), s, 'check')
+             for p, s in zip(checks, sides[n:])]
+    timed = main + tests + _repeats(main, repeats, rng)
+    return [t[1:] for t in sorted(timed)]
 
 # %% ../nbs/18_study.ipynb #a7f36c1e
 def _rater(name):
     "A rater's name in the one way it is kept, or an error"
-    fits = isinstance(name, str) and name.strip().isprintable() and 0 < len(name.strip()) <= 100
-    if not fits: raise ValueError(f"rater is {name!r}; expected a name of 1 to 100 characters")
-    return unicodedata.normalize('NFC', name.strip())
+    bare = name.strip() if isinstance(name, str) else ''
+    if not bare.isprintable() or not 0 < len(bare) <= 100:
+        raise ValueError(f"rater is {name!r}; expected a name of 1 to 100 characters")
+    return unicodedata.normalize('NFC', bare)
+
+_joined = 'SELECT 1 FROM plan WHERE rater=?'
+_seen = """SELECT pair.id, count(plan.pair)
+    FROM pair LEFT JOIN plan ON plan.pair=pair.id AND plan.kind='pair'
+    WHERE pair.kind='pair' GROUP BY pair.id"""
 
 @patch
 def join(self:Study, rater):
     "Give a rater an order, unless they have one: those pairs first that were shown least"
-    rater, settings = _rater(rater), self.settings
-    if self.one('SELECT 1 FROM plan WHERE rater=?', rater): return
-    rng = np.random.default_rng([settings['seed'], *hashlib.sha256(rater.encode()).digest()[:8]])
+    rater, own = _rater(rater), self.settings
+    if self.one(_joined, rater): return
+    digest = hashlib.sha256(rater.encode()).digest()
+    rng = np.random.default_rng([own['seed'], *digest[:8]])
     with self.transaction() as db:
-        if self.one('SELECT 1 FROM plan WHERE rater=?', rater): return
-        seen = self.all("""SELECT pair.id, count(plan.pair) FROM pair LEFT JOIN plan
-            ON plan.pair=pair.id AND plan.kind='pair' WHERE pair.kind='pair' GROUP BY pair.id""")
-        least = sorted(seen, key=lambda p: (p[1], rng.random()))[:settings['per_rater']]
+        if self.one(_joined, rater): return
+        seen = sorted(self.all(_seen), key=lambda p: (p[1], rng.random()))
+        least = [p for p, _ in seen[:own['per_rater']]]
         checks = [c for c, in self.all("SELECT id FROM pair WHERE kind='check'")]
-        order = _order([p for p, _ in least], checks, settings['repeats'], rng)
+        order = _order(least, checks, own['repeats'], rng)
         plan = [(rater, i, *t) for i, t in enumerate(order)]
         db.executemany('INSERT INTO plan VALUES(?,?,?,?,?)', plan)
 
@@ -305,64 +337,78 @@ class Trial(NamedTuple):
     left:bytes # A PNG
     right:bytes # A PNG
 
-_open = """FROM plan WHERE rater=? AND NOT EXISTS(SELECT 1 FROM choice c
-    WHERE c.rater=plan.rater AND c.position=plan.position AND undone=0)"""
+# %% ../nbs/18_study.ipynb #6d08d5d5
+_open = """FROM plan WHERE rater=? AND NOT EXISTS(
+    SELECT 1 FROM choice c WHERE c.rater=plan.rater
+    AND c.position=plan.position AND undone=0)"""
+_sides = """SELECT prompt, x.png, y.png
+    FROM pair JOIN picture x ON x.id=a JOIN picture y ON y.id=b
+    WHERE pair.id=?"""
 
 @patch
 def progress(self:Study, rater) -> tuple: # (answered, all)
     "How many trials of a rater are answered, and how many there are"
-    count = lambda of: self.one(f'SELECT count(*) FROM {of}', _rater(rater))[0]
+    def count(of): return self.one(f'SELECT count(*) FROM {of}', _rater(rater))[0]
     return count('choice WHERE undone=0 AND rater=?'), count('plan WHERE rater=?')
 
 @patch
 def next(self:Study, rater): # A `Trial`; None at the end
     "What the rater should see now"
     self.join(rater)
-    found = self.one(f'SELECT position, pair, flipped {_open} ORDER BY position', _rater(rater))
+    first = f'SELECT position, pair, flipped {_open} ORDER BY position'
+    found = self.one(first, _rater(rater))
     if found is None: return None
     position, pair, flipped = found
-    prompt, *sides = self.one("""SELECT prompt, x.png, y.png FROM pair
-        JOIN picture x ON x.id=a JOIN picture y ON y.id=b WHERE pair.id=?""", pair)
+    prompt, *sides = self.one(_sides, pair)
     if flipped: sides.reverse()
     return Trial(_rater(rater), position, self.progress(rater)[1], prompt, *sides)
 
 # %% ../nbs/18_study.ipynb #c5cb152f
 answers = 'left', 'right', 'tie', 'skip'
 
+_keep = """INSERT INTO choice(rater, position, answer, seconds, at)
+    VALUES(?,?,?,?,?)"""
+
 class AnsweredAlready(ValueError):
     "The trial does not exist, or has its answer"
 
+def _now(): return datetime.now(timezone.utc).isoformat()
+
+# %% ../nbs/18_study.ipynb #f63a77e9
 @patch
 def answer(self:Study, rater, position, answer, seconds=0.):
     "Keep a choice: on disk when this returns. Each trial can be answered once"
     if answer not in answers:
         raise ValueError(f"answer is {answer!r}; expected one of {', '.join(answers)}")
-    if not 0 <= seconds < 1e9: raise ValueError(f"seconds is {seconds}; expected a time from 0")
-    rater, now = _rater(rater), datetime.now(timezone.utc).isoformat()
+    if not 0 <= seconds < 1e9:
+        raise ValueError(f"seconds is {seconds}; expected a time from 0")
+    rater = _rater(rater)
+    row = rater, position, answer, float(seconds), _now()
     with self.transaction() as db:
         if not self.one(f'SELECT 1 {_open} AND position=?', rater, position):
-            raise AnsweredAlready(f"Trial {position} of {rater!r} does not exist or is answered")
-        db.execute('INSERT INTO choice(rater, position, answer, seconds, at) VALUES(?,?,?,?,?)',
-                   (rater, position, answer, float(seconds), now))
+            trial = f'Trial {position} of {rater!r}'
+            raise AnsweredAlready(f"{trial} does not exist or is answered")
+        db.execute(_keep, row)
 
 @patch
 def undo(self:Study, rater): # Its position, or None where there is none
     "Take back the rater's last choice; it stays in the file, marked as undone"
-    last = 'SELECT id, position FROM choice WHERE rater=? AND undone=0 ORDER BY id DESC'
+    made = 'SELECT id, position FROM choice WHERE rater=? AND undone=0'
     with self.transaction() as db:
-        found = self.one(last, _rater(rater))
+        found = self.one(f'{made} ORDER BY id DESC', _rater(rater))
         if found: db.execute('UPDATE choice SET undone=1 WHERE id=?', found[:1])
     return found and found[1]
 
 # %% ../nbs/18_study.ipynb #45af095a
-_choices = """SELECT c.rater, c.position, p.kind, p.pair, prompt, seed, arm_a, scale_a, arm_b,
-    scale_b, flipped, answer, seconds, at FROM choice c JOIN plan p ON p.rater=c.rater
-    AND p.position=c.position JOIN pair ON pair.id=p.pair WHERE undone=0 ORDER BY c.id"""
+_choices = """SELECT c.rater, c.position, p.kind, p.pair, prompt, seed,
+    arm_a, scale_a, arm_b, scale_b, flipped, answer, seconds, at
+    FROM choice c JOIN plan p ON p.rater=c.rater AND p.position=c.position
+    JOIN pair ON pair.id=p.pair WHERE undone=0 ORDER BY c.id"""
 _side = {('left', 0): 'a', ('right', 0): 'b', ('left', 1): 'b', ('right', 1): 'a'}
 
 @patch
-def choices(self:Study): # A DataFrame: rater, position, kind, pair, prompt, seed, arm_a … at
-    "A row for each choice not undone; `answer` is a side, `chosen` is 'a', 'b', 'tie' or 'skip'"
+def choices(self:Study): # A DataFrame: rater, position, kind, pair … at
+    "A row for each choice not undone; `chosen` is 'a', 'b', 'tie' or 'skip'"
     import pandas as pd
     with self.lock, _told(self.file):
         cur = self.db.execute(_choices)
@@ -387,8 +433,9 @@ def close(self:Study):
     with self.lock:
         try:
             if not self.read_only and Path(f'{self.file}-journal').exists():
-                mark = 'tidied', datetime.now(timezone.utc).isoformat()   # any write does
-                with self.transaction() as db: db.execute('REPLACE INTO meta VALUES(?,?)', mark)
+                mark = 'tidied', _now()                  # any write does
+                with self.transaction() as db:
+                    db.execute('REPLACE INTO meta VALUES(?,?)', mark)
         finally: self.db.close()
 
 @patch
@@ -397,7 +444,7 @@ def __reduce__(self:Study): return Study, (self.file,) # Another process opens i
 # %% ../nbs/18_study.ipynb #1e6c42ce
 @patch
 def copy(self:Study, file) -> Path: # Where it is
-    "A whole copy of the study as it is now, also while others choose; an older copy is replaced"
+    "A whole copy of the study, also while others choose; an older copy is replaced"
     file = Path(file)
     if file.exists():
         if file.samefile(self.file): raise ValueError(f"{file} is the study itself")
@@ -429,7 +476,7 @@ def dataset(self:Study,
 
 # %% ../nbs/18_study.ipynb #d87a0ae4
 @patch
-def result(self:Study, rater) -> dict: # choices, seconds (median), arms {name: n}, tie, skip …
+def result(self:Study, rater) -> dict: # choices, seconds (median), arms {name: n} …
     "What a rater chose; `repeats` (same, of) and `checks` (right, of) say how reliably"
     df = self.choices()
     df = df[df.rater == _rater(rater)]
@@ -439,7 +486,9 @@ def result(self:Study, rater) -> dict: # choices, seconds (median), arms {name: 
         if r.chosen in 'ab': arms[getattr(r, f'arm_{r.chosen}')] += 1
     both = again.merge(first, on='pair')
     both = both[both.chosen_x.isin(['a', 'b']) & both.chosen_y.isin(['a', 'b'])]
-    return dict(choices=len(df), seconds=float(df.seconds.median()) if len(df) else 0., arms=arms,
-                **{k: int((first.chosen == k).sum()) for k in ('tie', 'skip')},
-                repeats=(int((both.chosen_x == both.chosen_y).sum()), len(both)),
-                checks=(int((check.chosen == 'a').sum()), len(check)))
+    same, right = both.chosen_x == both.chosen_y, check.chosen == 'a'
+    seconds = float(df.seconds.median()) if len(df) else 0.
+    others = {k: int((first.chosen == k).sum()) for k in ('tie', 'skip')}
+    return dict(choices=len(df), seconds=seconds, arms=arms, **others,
+                repeats=(int(same.sum()), len(both)),
+                checks=(int(right.sum()), len(check)))

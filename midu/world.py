@@ -30,9 +30,11 @@ def as_pixels(
     if isinstance(images, (list, tuple)): images = _stack(images)
     if isinstance(images, np.ndarray): return _from_array(images)
     if not isinstance(images, torch.Tensor):
-        raise TypeError(f"Expected pictures, an array or a tensor, got {type(images).__name__}")
+        kind = type(images).__name__
+        raise TypeError(f"Expected pictures, an array or a tensor, got {kind}")
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"Got a tensor of shape {tuple(images.shape)}, expected (n, 3, h, w)")
+        shape = tuple(images.shape)
+        raise ValueError(f"Got a tensor of shape {shape}, expected (n, 3, h, w)")
     if images.dtype == torch.uint8: return images
     if images.is_floating_point() and images.min() >= 0 and images.max() <= 1:
         return (images*255).round().byte()
@@ -50,17 +52,20 @@ def _stack(images):
     "PIL pictures of one size as one array"
     for im in images:
         if not isinstance(im, Image.Image):
-            raise TypeError(f"Expected PIL pictures, got a list with a {type(im).__name__}")
+            kind = type(im).__name__
+            raise TypeError(f"Expected PIL pictures, got a list with a {kind}")
         if im.mode == 'RGB': continue
-        raise ValueError(f"A picture has mode {im.mode!r}, expected 'RGB'; use picture.convert('RGB')")
+        raise ValueError(f"A picture has mode {im.mode!r}, "
+                         "expected 'RGB'; use picture.convert('RGB')")
     sizes = sorted({im.size for im in images})
     if len(sizes) == 1: return np.stack([np.asarray(im) for im in images])
-    raise ValueError(f"Pictures have the sizes {sizes}, expected one size and at least one picture")
+    raise ValueError(f"Pictures have the sizes {sizes}, "
+                     "expected one size and at least one picture")
 
 # %% ../nbs/02_world.ipynb #b75b2ed2
 @contextmanager
 def quiet():
-    "No progress bars and no hints from diffusers and transformers: for a model that loads in a second"
+    "No progress bars and no hints from diffusers and transformers"
     import diffusers, transformers
     logs = diffusers.utils.logging, transformers.utils.logging
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
@@ -87,8 +92,9 @@ def _postcard_pipeline():
         "Draws postcards: 25 steps of DDPM (eta 1), and a guidance scale that leaves the seeds free"
         @delegates(StableDiffusionPipeline.__call__)
         def __call__(self, prompt=None, *, num_inference_steps=25, guidance_scale=2., eta=1., **kwargs):
-            own = dict(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, eta=eta)
-            return super().__call__(prompt, **own, **kwargs)
+            return super().__call__(
+                prompt, num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale, eta=eta, **kwargs)
         def save_pretrained(self, *args, **kwargs):
             plain = StableDiffusionPipeline(**self.components, requires_safety_checker=False)
             plain.save_pretrained(*args, **kwargs)
@@ -114,7 +120,8 @@ def load_pipeline(
     if model is not None:
         return DiffusionPipeline.from_pretrained(folder_or_id(model), **kwargs).to(device)
     shipped = models_path/'pipeline'
-    with quiet(): pipe = _postcard_pipeline().from_pretrained(shipped, local_files_only=True, **kwargs)
+    own = _postcard_pipeline()
+    with quiet(): pipe = own.from_pretrained(shipped, local_files_only=True, **kwargs)
     return pipe.to(device)
 
 # %% ../nbs/02_world.ipynb #2a4f2f3f
@@ -127,7 +134,8 @@ def encode_text(
     texts = [texts] if isinstance(texts, str) else list(texts)
     bad = [t for t in texts if not isinstance(t, str)]
     if bad: raise TypeError(f"A prompt is {bad[0]!r}, expected text")
-    ids = pipe.tokenizer(texts, padding='max_length', truncation=True, return_tensors='pt').input_ids
+    how = dict(padding='max_length', truncation=True, return_tensors='pt')
+    ids = pipe.tokenizer(texts, **how).input_ids
     return pipe.text_encoder(ids.to(pipe.text_encoder.device))[0]
 
 # %% ../nbs/02_world.ipynb #dad3149f
@@ -186,8 +194,8 @@ class FactorJudge(nn.Module, PyTorchModelHubMixin, library_name='midu', license=
 def read(self:FactorJudge,
     images, # Pictures, as `as_pixels` takes them
     bs:int=256
-) -> 'pandas.DataFrame': # A row for each: thing, place, light, style; x, y, size; how sure, as p_thing …
-    "What pictures show"
+) -> 'pandas.DataFrame': # thing, place, light, style; x, y, size; how sure: p_thing …
+    "What pictures show, a row for each"
     import pandas as pd
     parts = [self.eval()(b.float()/127.5-1) for b in as_pixels(images).split(bs)]
     out = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
@@ -217,7 +225,8 @@ class Judge(nn.Module, PyTorchModelHubMixin, library_name='midu', license='apach
         how = dict(dropout=.1, activation='gelu', batch_first=True, norm_first=True)
         self.text = nn.TransformerEncoderLayer(dim, 4, 4*dim, **how)
         self.text_out = nn.Linear(dim, dim)
-        self.log_scale, self.bias = nn.Parameter(torch.tensor(2.5)), nn.Parameter(torch.tensor(-6.))
+        self.log_scale = nn.Parameter(torch.tensor(2.5))
+        self.bias = nn.Parameter(torch.tensor(-6.))
         nn.init.normal_(self.words.weight, std=.1)
 
     def features(self, pixels):
@@ -232,6 +241,7 @@ class Judge(nn.Module, PyTorchModelHubMixin, library_name='midu', license='apach
         mean = (x*mask[..., None]).sum(1)/mask.sum(1, keepdim=True)
         return F.normalize(self.text_out(mean), dim=-1)
 
+# %% ../nbs/02_world.ipynb #b7e0c4a1
 def judge_tokens(tokenizer, captions):
     "Token ids and mask of captions, as `Judge.embed_ids` takes them"
     t = tokenizer(list(captions), padding='max_length', truncation=True, return_tensors='pt')
@@ -255,7 +265,8 @@ class Retrieval:
         "How many captions of the pool fit each picture better than its own: 0 is a hit"
         missing = [c for c in captions if c not in self.index]
         if missing:
-            raise ValueError(f"Caption {missing[0]!r} is not among the {len(self.pool)} of the pool")
+            n = len(self.pool)
+            raise ValueError(f"Caption {missing[0]!r} is not among the {n} of the pool")
         s = self.similarities(images)
         own = s.gather(1, torch.tensor([self.index[c] for c in captions])[:, None])
         return (s > own).sum(1)
@@ -281,7 +292,8 @@ def load_judge(
     from transformers import CLIPTokenizer
     folder = str(models_path/'pipeline'/'tokenizer')
     tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    return Retrieval(_load(Judge, 'judge'), tokenizer, all_captions() if pool is None else pool)
+    if pool is None: pool = all_captions()
+    return Retrieval(_load(Judge, 'judge'), tokenizer, pool)
 
 # %% ../nbs/02_world.ipynb #ea5efd7d
 class OutsideJudge:

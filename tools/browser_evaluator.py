@@ -14,7 +14,7 @@ keys = dict(left='ArrowLeft', right='ArrowRight', tie='ArrowDown', skip='s')
 
 def pictures(n):
     "Pictures that need no model: the package's postcards"
-    from midu.world import load_pictures
+    from midu.postcards import load_pictures
     ds = load_pictures()
     return [(ds[i]['caption'], ds[i]['image'], ds[i+1]['image']) for i in range(0, 40*n, 40)]
 

@@ -30,16 +30,10 @@ groups = {('guidance',): 412}   # code lines of modules that share a job; the ai
 # --- what is above a bar today: the most that is allowed there. Rooms that are rebuilt lose their entry.
 
 allowed = dict(
-    world=dict(mean=48.7, wide=21, unused=2),
     hooks=dict(unused=2),
     learner=dict(unused=5),
     schedule=dict(unused=1),
     ratings=dict(mean=55.3, wide=147, unused=6),
-    study=dict(mean=49.6),
-    statistics=dict(mean=52.7),
-    clip=dict(mean=50.9, ifs=5.6),
-    commands=dict(mean=49.8, wide=4),
-    cluster=dict(mean=50.5, wide=33),
 )
 
 # --- reading
