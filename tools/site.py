@@ -256,7 +256,7 @@ def check_browser(out, names, shots=None):
             shot = shots and name in ('index.html', 'guidance.html', 'gallery.html') and Path(shots)/name[:-5]
             problems += [f'{name}: {w}' for w in open_page(page, base+name, shot)]
         page.set_viewport_size(dict(width=widths[0], height=900))
-        problems += check_search(page, base, 'recommended_scale', 'scorer.html') + check_dark(page, base)
+        problems += check_search(page, base, 'recommended_in_words', 'scorer.html') + check_dark(page, base)
         if shots:
             visible(page, '.quarto-color-scheme-toggle').click(); page.wait_for_timeout(300)
             for w in widths: page.set_viewport_size(dict(width=w, height=900)); page.wait_for_timeout(700); page.screenshot(path=Path(shots)/f'dark_{w}.png', full_page=True)
