@@ -51,7 +51,7 @@ def text():
     out += ['midu puts a small classifier (a *scorer*) on an activation inside a diffusion model\'s UNet and takes its gradient there, in the same forward pass that predicts the noise. '
             'The library is exported from notebooks, which are its documentation; it ships a small text-to-image model, so that all of them run offline on a laptop.', '',
             f"- Install: `pip install .` in a clone of {git} (Python {cfg['min_python']} or later); the whole way once: `midu_demo`",
-            '- Guide any pipeline: `with guide(pipe, scorer, scale=10): image = pipe(prompt).images[0]`',
+            '- Guide any pipeline: `with guide(pipe, scorer): image = pipe(prompt).images[0]`, at what the scorer recommends; `scale=.1, rule="share"` where it recommends nothing; a negative scale guides away',
             f"- Commands: {', '.join('`'+c.split('=')[0]+'`' for c in cfg['console_scripts'].split())}",
             '- All ratings that ship are simulated; the code and its figures say so wherever they are used.', '']
     for section, names in sections():

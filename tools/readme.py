@@ -9,7 +9,17 @@ root = Path(__file__).resolve().parent.parent
 site = 'https://midu-guidance.github.io/midu/'
 nb = nbformat.read(root/'nbs'/'index.ipynb', 4)
 nb.metadata.language_info = dict(name='python')
-for c in nb.cells: c.source = re.sub(r'(?m)^#\|.*\n', '', c.source) if c.cell_type == 'code' else c.source
+alts = []                                      # of the pictures, in order
+
+def prepared(cell):
+    "A code cell without its options; `echo: false`: only what it gives, `fig-alt`: what its picture shows"
+    options = dict(re.findall(r'(?m)^#\|\s*([\w-]+):\s*(.+)$', cell.source))
+    alts.extend(options.get('fig-alt', 'a picture').strip('"') for o in cell.outputs if 'image/png' in o.get('data', {}))
+    if options.get('echo') == 'false': cell.metadata['transient'] = dict(remove_source=True)
+    cell.source = re.sub(r'(?m)^#\|.*\n', '', cell.source)
+
+for c in nb.cells:
+    if c.cell_type == 'code': prepared(c)
 
 def target(m):
     "A link of the notebook as one of the README: pages of the site, pictures at their place in the repository"
@@ -27,5 +37,6 @@ assert resources['outputs'], 'no picture in index.ipynb: run it first'
 folder = root/'README_files'
 shutil.rmtree(folder, ignore_errors=True); folder.mkdir()
 for name, data in resources['outputs'].items(): (root/name).write_bytes(data)
+body = re.sub(r'!\[png\]', lambda m: f'![{alts.pop(0)}]', body)
 body = re.sub(r'\n{3,}', '\n\n', body).strip() + '\n'
 (root/'README.md').write_text('<!-- Made from nbs/index.ipynb by tools/readme.py -->\n\n' + body, encoding='utf-8')

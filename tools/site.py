@@ -199,8 +199,8 @@ class Handler(SimpleHTTPRequestHandler):
 
 def visible(page, css): return next((e for e in page.locator(css).all() if e.is_visible()), None)
 
-def check_search(page, base, word, hit):
-    "Typing a word leads to a page that has it"
+def check_search(page, base, word, hit, first=False):
+    "Typing a word leads to a page that has it; `first`: before all others"
     page.goto(base+'index.html'); box = visible(page, '.smalldocs-search input')
     if not box: return ['search: no visible search box']
     box.fill(word)
@@ -209,7 +209,8 @@ def check_search(page, base, word, hit):
     hrefs = [a.get_attribute('href') for a in page.locator('.search-result').all()]
     print(f'search for {word}: {len(hrefs)} results, first {hrefs[0]}')
     page.locator('.search-result').first.click(); page.wait_for_load_state()
-    return [] if word in page.locator('main').text_content() and any(hit in h for h in hrefs) else [f'search: {word} led to {hrefs}']
+    found = any(hit in h for h in (hrefs[:1] if first else hrefs))
+    return [] if found and word in page.locator('main').text_content() else [f'search: {word} led to {hrefs}']
 
 def check_dark(page, base):
     "The toggle makes the page dark, a reload keeps it so, and back"
@@ -256,7 +257,8 @@ def check_browser(out, names, shots=None):
             shot = shots and name in ('index.html', 'guidance.html', 'gallery.html') and Path(shots)/name[:-5]
             problems += [f'{name}: {w}' for w in open_page(page, base+name, shot)]
         page.set_viewport_size(dict(width=widths[0], height=900))
-        problems += check_search(page, base, 'recommended_scale', 'scorer.html') + check_dark(page, base)
+        problems += check_search(page, base, 'recommended_in_words', 'scorer.html') + check_search(page, base, 'guide', 'guidance.html', first=True)
+        problems += check_dark(page, base)
         if shots:
             visible(page, '.quarto-color-scheme-toggle').click(); page.wait_for_timeout(300)
             for w in widths: page.set_viewport_size(dict(width=w, height=900)); page.wait_for_timeout(700); page.screenshot(path=Path(shots)/f'dark_{w}.png', full_page=True)
