@@ -33,7 +33,7 @@ def store_quarters(
     parts = [quarters(store[i:i+bs][0]) for i in range(0, len(store), bs)]
     return torch.cat(parts).double().numpy()
 
-# %% ../nbs/24_taste.ipynb #bd609c11
+# %% ../nbs/24_taste.ipynb #1c98c677
 def _one_hot(v):
     names = sorted(set(v))
     return np.array([[a == b for b in names] for a in v], dtype=float)
@@ -47,14 +47,18 @@ def taste_groups(
     ds # Postcards: a `datasets.Dataset` with the columns of `load_pictures`
 ) -> dict: # {what: (n, d)}, every column with mean 0 and variance 1
     "What people may care about"
-    small = F.adaptive_avg_pool2d(as_pixels(ds['image'][:])/255., 4)
+    pixels = as_pixels(ds['image'][:])/255.
+    small = F.adaptive_avg_pool2d(pixels, 4)
+    spread = (F.adaptive_avg_pool2d(pixels**2, 4)-small**2).clamp(min=0).sqrt()
     groups = {k: _one_hot(ds[k][:]) for k in ('light', 'style', 'place', 'category')}
     groups |= {k: _numbers(ds[k][:]) for k in ('x', 'y', 'size')}
     groups |= dict(colour=small.mean((2, 3)), colours=small.flatten(1),
-                   rows=small.mean(3).flatten(1), bright=small.mean(1).flatten(1))
+                   rows=small.mean(3).flatten(1), bright=small.mean(1).flatten(1),
+                   spread=spread.flatten(1), busy=_numbers(spread.mean((1, 2, 3))))
     groups = {k: np.asarray(v, dtype=float) for k, v in groups.items()}
     return {k: (v-v.mean(0))/(v.std(0)+1e-9) for k, v in groups.items()}
 
+# %% ../nbs/24_taste.ipynb #f4083388
 def random_tastes(
     groups, # As `taste_groups` gives them
     n:int, # How many
@@ -62,10 +66,10 @@ def random_tastes(
 ) -> np.ndarray: # (pictures, n)
     "Made-up tastes: random weights for one to three groups each"
     rng, out = np.random.default_rng(seed), []
+    def opinion(v): return v@rng.normal(size=v.shape[1])/v.shape[1]**.5
     for _ in range(n):
         some = rng.choice(list(groups), rng.integers(1, 4), replace=False)
-        said = sum(groups[k]@rng.normal(size=groups[k].shape[1])/groups[k].shape[1]**.5
-                   for k in some)
+        said = sum(opinion(groups[k]) for k in some)
         out.append(sd*(said-said.mean())/said.std())
     return np.stack(out, 1)
 
@@ -110,7 +114,7 @@ class Taste:
         "(n, k): tastes that are still possible"
         return rng.multivariate_normal(self.mean, self.cov, n)
 
-# %% ../nbs/24_taste.ipynb #7438a4c3
+# %% ../nbs/24_taste.ipynb #a27e5e57
 def _some_pairs(z, rng, n=400):
     "(n, 2) pairs of different pictures"
     a = rng.integers(len(z), size=n)
@@ -133,6 +137,7 @@ def thompson(taste, z, rng):
     second[a] = -np.inf
     return np.array([a, second.argmax()])
 
+# %% ../nbs/24_taste.ipynb #5617d355
 def informative(taste, z, rng):
     "The pair whose answer says most about the taste (Houlsby et al. 2011)"
     pairs = _some_pairs(z, rng)
@@ -141,7 +146,8 @@ def informative(taste, z, rng):
     def doubt(p): return entr(p)+entr(1-p)
     return pairs[(doubt(p.mean(1))-doubt(p).mean(1)).argmax()]
 
-questions = dict(random=at_random, closest=closest, thompson=thompson, informative=informative)
+questions = dict(random=at_random, closest=closest, thompson=thompson,
+                 informative=informative)
 
 # %% ../nbs/24_taste.ipynb #cd6666d8
 class TasteScorer(Scorer):
@@ -221,7 +227,7 @@ class TasteExplorer(Evaluator):
         self.z = np.concatenate([self.z, features@self.space])
         self.next()
 
-# %% ../nbs/24_taste.ipynb #d63b0865
+# %% ../nbs/24_taste.ipynb #797a857d
 @patch
 def next(self:TasteExplorer, pair=None):
     "Show a pair: the next, or a given one"
@@ -229,8 +235,9 @@ def next(self:TasteExplorer, pair=None):
     self.pair, self.shown = tuple(map(int, pair)), self.shown+1
     self.buttons['undo'].disabled = not self.choices
     a, b = self.pair
+    told = dict.fromkeys([self.captions[a], self.captions[b]])
     trial = SimpleNamespace(left=self.pngs[a], right=self.pngs[b], total=self.goal,
-                            prompt=' / '.join(dict.fromkeys([self.captions[a], self.captions[b]])))
+                            prompt=' / '.join(told))
     page = trial_page(trial, len(self.choices), self.question, self.shown)
     self.body.value = page + self.strip()
 
