@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['questions', 'quarters', 'store_quarters', 'taste_groups', 'random_tastes', 'taste_space', 'Taste', 'at_random',
-           'closest', 'thompson', 'informative', 'TasteScorer', 'taste_strip', 'TasteExplorer']
+           'closest', 'thompson', 'informative', 'taste_scorer', 'taste_strip', 'TasteExplorer']
 
 # %% ../nbs/24_taste.ipynb #d0dddcc7
 import base64, json, math
@@ -15,7 +15,7 @@ from fastcore.xml import Div, Img, to_xml
 from scipy.special import entr, expit
 from torch import nn
 from .world import as_pixels
-from .scorer import Scorer, _folder_of, _take_weights
+from .scorer import Scorer
 from .table import png
 from .statistics import look_noise
 from .evaluator import Evaluator, trial_page
@@ -150,44 +150,18 @@ questions = dict(random=at_random, closest=closest, thompson=thompson,
                  informative=informative)
 
 # %% ../nbs/24_taste.ipynb #cd6666d8
-class TasteScorer(Scorer):
-    "A linear scorer: weights for the four quarters of an activation"
-    def __init__(self,
-        in_shape=(192, 4, 4), # (channels, height, width) of the activation
-        reading:str='pairwise', **kwargs # As for `Head`
-    ):
-        super().__init__(in_shape, reading, **kwargs)
-        linear = nn.Linear(4*self.in_shape[0], 1)
-        self.net = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), linear)
-
-    @classmethod
-    def of(cls,
-        taste, # A `Taste`
-        space, # From features to its coordinates, as `taste_space` gives it
-        n:int, # From how many choices: for the card
-        in_shape=(192, 4, 4), **kwargs # As for `Head`
-    ):
-        "A scorer with a taste's mean as its weights"
-        head = cls(in_shape, data=f'{n} choices between two pictures by one person', **kwargs)
-        linear = head.net[-1]
-        linear.weight.data[:] = torch.tensor(space@taste.mean)
-        linear.bias.data.zero_()
-        return head.eval().requires_grad_(False)
-
-# %% ../nbs/24_taste.ipynb #0df70830
-@patch(as_prop=True)
-def example(self:TasteScorer):
-    "Code that guides with it, for the card"
-    code = super(TasteScorer, self).example
-    code = code.replace('midu.scorer import Head', 'midu.taste import TasteScorer')
-    return code.replace('Head.from_pretrained', 'TasteScorer.from_pretrained')
-
-@patch(cls_method=True)
-def from_pretrained(cls:TasteScorer, name, **kwargs): # Folder or hub id; for `snapshot_download`
-    "The taste that was saved there"
-    folder = _folder_of(name, **kwargs)
-    head = cls(**json.loads((folder/'config.json').read_text()))
-    _take_weights(head, folder/'model.safetensors')
+def taste_scorer(
+    taste, # A `Taste`
+    space, # From features to its coordinates, as `taste_space` gives it
+    n:int, # From how many choices: for the card
+    in_shape=(192, 4, 4), **kwargs # As for `Scorer`
+) -> Scorer: # Linear in the four quarters of an activation
+    "A scorer with a taste's mean as its weights"
+    told = f'{n} choices between two pictures by one person'
+    head = Scorer(in_shape, 'pairwise', body='quarters', data=told, **kwargs)
+    linear = head.net[-1]
+    linear.weight.data[:] = torch.tensor(space@taste.mean)
+    linear.bias.data.zero_()
     return head.eval().requires_grad_(False)
 
 # %% ../nbs/24_taste.ipynb #53f5f558
@@ -268,6 +242,6 @@ def press(self:TasteExplorer, what):
     self.next(back[:2] if what == 'undo' else None)
 
 @patch
-def scorer(self:TasteExplorer, in_shape=(192, 4, 4), **kwargs) -> TasteScorer:
+def scorer(self:TasteExplorer, in_shape=(192, 4, 4), **kwargs) -> Scorer:
     "The taste so far, for `guide`; settings as for `Head`"
-    return TasteScorer.of(self.taste, self.space, len(self.choices), in_shape, **kwargs)
+    return taste_scorer(self.taste, self.space, len(self.choices), in_shape, **kwargs)
