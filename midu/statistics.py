@@ -313,7 +313,8 @@ def prompt_power(
     sd = math.sqrt(spread**2 + (chance-spread**2)/each)
     shift = abs(rate-.5)*np.sqrt(k)/max(sd, 1e-9)
     t = stats.t.ppf(1-alpha/2, k-1)
-    return stats.nct.sf(t, k-1, shift) + stats.nct.cdf(-t, k-1, shift)
+    other = np.nan_to_num(stats.nct.cdf(-t, k-1, shift))    # nan where next to nothing
+    return stats.nct.sf(t, k-1, shift) + other
 
 # %% ../nbs/19_statistics.ipynb #7589c226
 def prompts_needed(
