@@ -673,7 +673,7 @@ def renew(self:ProgressCB, learn):
     rows = next((cb.rows for cb in learn.cbs if isinstance(cb, MetricsCB)), [])
     if self.new: self.losses += torch.stack(self.new).float().tolist(); self.new = []
     table = _table(rows[-self.keep_rows:]) if rows else ''
-    shown = HTML(to_xml([ft('pre', self.line(learn)), _curve(self.losses), table]))
+    shown = HTML(to_xml((ft('pre', self.line(learn)), _curve(self.losses), table)))
     if self.handle is None: self.handle = display(shown, display_id=True)
     else: self.handle.update(shown)
 

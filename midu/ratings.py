@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['tastes', 'table_kinds', 'sac_urls', 'sources', 'to_scale', 'colourfulness', 'appeal', 'warm', 'dark', 'contrast',
-           'calm', 'ByColumn', 'true_ratings', 'check_ratings', 'Crowd', 'rated_by', 'PictureError', 'open_picture',
+           'calm', 'ByColumn', 'check_ratings', 'true_ratings', 'Crowd', 'rated_by', 'PictureError', 'open_picture',
            'Skips', 'inside', 'as_rated', 'read_table', 'load_rated', 'load_sac', 'download_sac', 'parse_columns',
            'rated_source', 'one_each', 'rater_bias', 'fair_ratings', 'rating_ceiling']
 
-# %% ../nbs/06_ratings.ipynb #83ad4776
+# %% ../nbs/06_ratings.ipynb #d21b57d5
 import io, json, os, re, shutil, sqlite3, tarfile, warnings
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
@@ -23,25 +22,31 @@ from tqdm.auto import tqdm
 from .postcards import load_pictures
 from .world import as_pixels
 
-# %% ../nbs/06_ratings.ipynb #57131928
-def to_scale(values, lo, hi) -> np.ndarray: # (n,) numbers from 1 to 10
-    "`lo` to 1 and `hi` to 10, evenly; what lies outside is cut. `lo` may be the larger one"
-    return 1 + 9*np.clip((np.asarray(values, dtype=float)-lo)/(hi-lo), 0, 1)
+# %% ../nbs/06_ratings.ipynb #2c23bd92
+def to_scale(
+    values, # (n,) numbers
+    lo, hi # What becomes 1, and what becomes 10; `lo` may be the larger
+) -> np.ndarray: # (n,) numbers from 1 to 10
+    "Numbers mapped evenly to ratings; what lies outside `lo` to `hi` is cut"
+    share = (np.asarray(values, dtype=float)-lo)/(hi-lo)
+    return 1 + 9*np.clip(share, 0, 1)
 
 def colourfulness(images) -> np.ndarray: # (n,) numbers, 0 for grey, rarely above 200
-    "Hasler & Süsstrunk's M3 measure: spread of the opponent colours plus 0.3 times their mean"
+    "Spread of the opponent colours plus 0.3 times their mean (Hasler & Süsstrunk's M3)"
     r, g, b = as_pixels(images).cpu().double().flatten(2).unbind(1)
     rg, yb = r-g, (r+g)/2-b
-    spread = (rg.var(1, unbiased=False)+yb.var(1, unbiased=False)).sqrt()
-    return (spread + 0.3*(rg.mean(1)**2+yb.mean(1)**2).sqrt()).numpy()
+    spread = (rg.var(1, correction=0)+yb.var(1, correction=0)).sqrt()
+    mean = (rg.mean(1)**2+yb.mean(1)**2).sqrt()
+    return (spread + 0.3*mean).numpy()
 
+# %% ../nbs/06_ratings.ipynb #f56a8eda
 def appeal(
-    images # PIL pictures, an (n, h, w, 3) uint8 array, or an (n, 3, h, w) tensor
+    images # PIL pictures, (n, h, w, 3) uint8, or an (n, 3, h, w) tensor
 ) -> np.ndarray: # (n,) numbers from 1 to 10
-    "The true appeal of pictures in this package's simulations: colourfulness, 0 to 160 mapped to 1 to 10"
+    "The true appeal in this package's simulations: colourfulness, 0 to 160 as 1 to 10"
     return to_scale(colourfulness(images), 0, 160)
 
-# %% ../nbs/06_ratings.ipynb #70fb6f11
+# %% ../nbs/06_ratings.ipynb #2d47e97f
 def _grey(images):
     "Luminance, (n, h, w), 0 to 1"
     weights = torch.tensor([.299, .587, .114])[:, None, None]
@@ -52,62 +57,77 @@ def warm(images):
     r, g, b = as_pixels(images).cpu().double().mean((2, 3)).unbind(1)
     return to_scale(r-b, -120, 120)
 
-def dark(images): "Night: the mean luminance, bright to dark"; return to_scale(_grey(images).mean((1, 2)), .9, .1)
+def dark(images):
+    "Night: the mean luminance, bright to dark"
+    return to_scale(_grey(images).mean((1, 2)), .9, .1)
 
-def contrast(images): "Rich in contrast: the spread of luminance"; return to_scale(_grey(images).std((1, 2)), 0, .35)
+def contrast(images):
+    "Rich in contrast: the spread of luminance"
+    return to_scale(_grey(images).std((1, 2)), 0, .35)
 
 def calm(images):
     "Calm: little change from a pixel to the next"
     x = _grey(images)
-    change = (x.diff(dim=1).abs().mean((1, 2))+x.diff(dim=2).abs().mean((1, 2)))/2
-    return to_scale(change, .12, 0)
+    down, across = (x.diff(dim=d).abs().mean((1, 2)) for d in (1, 2))
+    return to_scale((down+across)/2, .12, 0)
 
-# %% ../nbs/06_ratings.ipynb #1367cc06
+# %% ../nbs/06_ratings.ipynb #0ae846cd
 class ByColumn:
     "A taste that reads a column of the dataset in place of the pictures"
     def __init__(self,
         column:str, # Its name
-        to # (lo, hi): numbers that mean 1 and 10; or {value: rating}, where all other values are rated 1
+        to # (lo, hi): numbers rated 1 and 10; or {value: rating}, 1 for all others
     ): self.column, self.to = column, to
 
     def __call__(self, values) -> np.ndarray: # (n,) numbers from 1 to 10
-        if isinstance(self.to, dict): return np.array([self.to.get(v, 1.) for v in values], dtype=float)
-        return to_scale(values, *self.to)
+        "Ratings of (n,) values of the column"
+        if not isinstance(self.to, dict): return to_scale(values, *self.to)
+        return np.array([self.to.get(v, 1.) for v in values], dtype=float)
 
-# %% ../nbs/06_ratings.ipynb #dcfd2f7b
+# %% ../nbs/06_ratings.ipynb #487c34ef
+def check_ratings(
+    ratings, # (n,) numbers
+    scale=(1, 10) # What 1 and 10 were before they were mapped, for the message
+) -> np.ndarray: # (n,) floats
+    "Ratings as an array; a ValueError names the first that is no number from 1 to 10"
+    ratings, (lo, hi) = np.asarray(ratings, dtype=float), scale
+    fine = (ratings >= 1) & (ratings <= 10)
+    bad = np.flatnonzero(~fine)
+    if not len(bad): return ratings
+    value = lo + (hi-lo)*(ratings[bad[0]]-1)/9
+    raise ValueError(f"Rating {value:g} at position {bad[0]} ({len(bad)} in all) "
+                     f"is outside {lo:g}–{hi:g}")
+
+# %% ../nbs/06_ratings.ipynb #3469ec9c
 tastes = dict(
     appeal=appeal, warm=warm, dark=dark, contrast=contrast, calm=calm,
     night=ByColumn('light', dict(night=10., dusk=7., grey=3.)),
     large=ByColumn('size', (.48, .8)),      # of the picture's width
     left=ByColumn('x', (.75, .25)))         # the thing's middle, from 0 at the left edge to 1
 
+def _taste(taste):
+    "A taste, by its name too"
+    if not isinstance(taste, str): return taste
+    if taste in tastes: return tastes[taste]
+    raise ValueError(f"taste is {taste!r}; expected one of {', '.join(tastes)}, "
+                     "a function of pictures or a ByColumn")
+
 def true_ratings(
     ds, # A `datasets.Dataset` with the column image, or the one that the taste reads
     taste='appeal' # A name in `tastes`, a function of pictures, or a `ByColumn`
 ) -> np.ndarray: # (n,) numbers from 1 to 10
     "What somebody with this taste would say to each picture, without bias or noise"
-    if isinstance(taste, str) and taste not in tastes:
-        raise ValueError(f"taste is {taste!r}; expected one of {', '.join(tastes)}, a function of pictures or a ByColumn")
-    taste = tastes[taste] if isinstance(taste, str) else taste
+    taste = _taste(taste)
     column = getattr(taste, 'column', 'image')
     if column not in ds.column_names:
-        raise ValueError(f"The taste reads the column {column!r}; the dataset has {', '.join(ds.column_names)}")
+        raise ValueError(f"The taste reads the column {column!r}; "
+                         f"the dataset has {', '.join(ds.column_names)}")
     parts = [taste(ds[i:i+256][column]) for i in range(0, len(ds), 256)]
-    return check_ratings(np.concatenate(parts) if parts else [])
+    return check_ratings(np.concatenate(parts or [[]]))
 
-# %% ../nbs/06_ratings.ipynb #f4c34e0b
-def check_ratings(ratings, scale=(1, 10)) -> np.ndarray: # (n,) floats
-    "Ratings as an array, refused if one is not a number from 1 to 10 (or was not on the `scale` that it came from)"
-    ratings, (lo, hi) = np.asarray(ratings, dtype=float), scale
-    bad = np.flatnonzero(~((ratings >= 1) & (ratings <= 10)))
-    if len(bad):
-        value = lo + (hi-lo)*(ratings[bad[0]]-1)/9
-        raise ValueError(f"Rating {value:g} at position {bad[0]} ({len(bad)} in all) is outside {lo:g}–{hi:g}")
-    return ratings
-
-# %% ../nbs/06_ratings.ipynb #cd23bb9b
+# %% ../nbs/06_ratings.ipynb #b5c0be8e
 class Crowd:
-    "Simulated raters: integers from 1 to 10 with personal bias, scale and noise, and power-law participation"
+    "Simulated raters with a bias, scale and noise of their own; a few do most of the work"
     def __init__(self,
         n:int=400, # Raters
         bias:float=1., # Standard deviation of the raters' biases, in points
@@ -118,76 +138,88 @@ class Crowd:
         taste='appeal' # What they like, as `true_ratings` takes it
     ):
         if n < 1 or min(bias, scale, noise, power) < 0:
-            raise ValueError(f"A crowd needs n ≥ 1 and no negative spread; got n={n}, bias={bias}, "
-                             f"scale={scale}, noise={noise}, power={power}")
+            raise ValueError("A crowd needs n ≥ 1 and no negative spread; got "
+                             f"{n=}, {bias=}, {scale=}, {noise=}, {power=}")
         rng = np.random.default_rng(seed)
         self.n, self.noise, self.taste = n, noise, taste
-        self.biases, self.stretch = rng.normal(0, bias, n), np.exp(rng.normal(0, scale, n))
+        self.biases = rng.normal(0, bias, n)
+        self.stretch = np.exp(rng.normal(0, scale, n))
         share = np.arange(1, n+1.)**-power
         self.share = share/share.sum()
 
-# %% ../nbs/06_ratings.ipynb #e97dc064
+# %% ../nbs/06_ratings.ipynb #6bfd5fac
 @patch
 def rate(self:Crowd,
-    truth, # What each picture deserves, 1 to 10
+    truth, # (n,) What each picture deserves, 1 to 10
     extra:float=0.3, # Mean number of ratings beyond the first; most pictures get one
     seed:int=0 # Who rates what, and the noise
-) -> 'datasets.Dataset': # Columns picture (index), rater, rating (1 to 10)
+) -> 'datasets.Dataset': # Columns picture (index), rater, rating (whole, 1 to 10)
     "Ratings as Simulacra Aesthetic Captions has them: at least one a picture, rarely more"
     from datasets import Dataset
     truth, rng = check_ratings(truth), np.random.default_rng(seed)
-    picture = np.repeat(np.arange(len(truth)), rng.geometric(1/(1+extra), len(truth)))
+    n = rng.geometric(1/(1+extra), len(truth))
+    picture = np.repeat(np.arange(len(truth)), n)
     rater = rng.choice(self.n, len(picture), p=self.share)
     felt = 5.5 + self.stretch[rater]*(truth[picture]-5.5) + self.biases[rater]
     said = np.round(felt + rng.normal(0, self.noise, len(picture)))
-    return Dataset.from_dict(dict(picture=picture, rater=rater, rating=np.clip(said, 1, 10).astype(int)))
+    rating = np.clip(said, 1, 10).astype(int)
+    return Dataset.from_dict(dict(picture=picture, rater=rater, rating=rating))
 
+# %% ../nbs/06_ratings.ipynb #d2d29eb0
 def rated_by(
     crowd:Crowd, # Who rates, and by which taste
-    ds, # Pictures: a `datasets.Dataset` with the columns image and caption, and the one that the taste reads
+    ds, # Pictures: a `datasets.Dataset` with image, caption, and what the taste reads
     **kwargs # Passed on to `Crowd.rate`
 ) -> 'datasets.Dataset': # Columns image, caption, rating, rater, picture
     "A simulated crowd's ratings of pictures"
     t = crowd.rate(true_ratings(ds, crowd.taste), **kwargs)
     rows = ds.select(t['picture'][:]).select_columns(['image', 'caption'])
     rows = rows.add_column('rating', [float(r) for r in t['rating'][:]])
-    return rows.add_column('rater', t['rater'][:]).add_column('picture', t['picture'][:])
+    for k in ('rater', 'picture'): rows = rows.add_column(k, t[k][:])
+    return rows
 
-# %% ../nbs/06_ratings.ipynb #15d96d4b
+# %% ../nbs/06_ratings.ipynb #3281dd00
 class PictureError(ValueError): "A picture cannot be read; the message says which and why"
 
-def _flat(im, background):
-    "8-bit RGB: grey of 16 bits scaled, transparency over the background, CMYK and palettes converted"
-    if im.mode.startswith('I'):                            # 16 bits in 16 or 32
-        grey = np.asarray(im)
-        if grey.min() < 0 or grey.max() > 65535: raise ValueError("grey values outside 16 bits")
-        return Image.fromarray(np.round(grey/257).astype(np.uint8)).convert('RGB')
-    if im.mode == 'F':
-        raise ValueError("grey values that are not whole numbers; no viewer agrees on what they mean")
-    if im.has_transparency_data:
-        im = im.convert('RGBA')
-        return Image.alpha_composite(Image.new('RGBA', im.size, background), im).convert('RGB')
-    return im.convert('RGB')
+def _from_16_bits(im):
+    "Grey of 16 bits (in 16 or 32) as RGB"
+    grey = np.asarray(im)
+    if grey.min() < 0 or grey.max() > 65535:
+        raise ValueError("grey values outside 16 bits")
+    grey = np.round(grey/257).astype(np.uint8)
+    return Image.fromarray(grey).convert('RGB')
 
+def _flat(im, background):
+    "8-bit RGB: 16 bits scaled, transparency over the background, the rest converted"
+    if im.mode.startswith('I'): return _from_16_bits(im)
+    if im.mode == 'F': raise ValueError(
+        "grey values that are not whole numbers; no viewer agrees on what they mean")
+    if not im.has_transparency_data: return im.convert('RGB')
+    im = im.convert('RGBA')
+    behind = Image.new('RGBA', im.size, background)
+    return Image.alpha_composite(behind, im).convert('RGB')
+
+# %% ../nbs/06_ratings.ipynb #89a94281
 def _in_srgb(im):
-    "Colours of a picture with a colour profile as a screen shows them"
+    "A picture with a colour profile as a screen shows it"
     profile = im.info.get('icc_profile')
     if not profile or im.mode not in ('RGB', 'L', 'CMYK'): return im
     try:
-        to = ImageCms.createProfile('sRGB')
-        return ImageCms.profileToProfile(im, ImageCms.ImageCmsProfile(io.BytesIO(profile)), to, outputMode='RGB')
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        srgb = ImageCms.createProfile('sRGB')
+        return ImageCms.profileToProfile(im, own, srgb, outputMode='RGB')
     except (ImageCms.PyCMSError, OSError):
         return im       # viewers pass over a profile that they cannot read
 
-# %% ../nbs/06_ratings.ipynb #05b3acef
 def _source(source):
     "What to call a picture, and what PIL opens"
-    if isinstance(source, dict):
-        path = source.get('path') or ''
-        return (path or 'a picture'), (path if source.get('bytes') is None else io.BytesIO(source['bytes']))
-    if isinstance(source, bytes): return 'a picture', io.BytesIO(source)
-    if isinstance(source, Image.Image): return getattr(source, 'filename', '') or 'a picture', source
-    return str(source), source
+    nameless = 'a picture'
+    if isinstance(source, bytes): return nameless, io.BytesIO(source)
+    if isinstance(source, Image.Image):
+        return getattr(source, 'filename', '') or nameless, source
+    if not isinstance(source, dict): return str(source), source
+    path, data = source.get('path') or '', source.get('bytes')
+    return path or nameless, path if data is None else io.BytesIO(data)
 
 def _reason(e):
     "A reason in few words"
@@ -195,13 +227,16 @@ def _reason(e):
     text = re.sub(r'<_io.BytesIO.*?>|\'/.*?\'', 'it', str(e))
     return text or type(e).__name__
 
-# %% ../nbs/06_ratings.ipynb #693c8746
+# %% ../nbs/06_ratings.ipynb #d5abb985
+_unreadable = (OSError, ValueError, SyntaxError, TypeError, EOFError, MemoryError,
+               OverflowError, IndexError, KeyError, Image.DecompressionBombError)
+
 def open_picture(
-    source, # A path, bytes, a PIL picture, or a dict with `bytes` and `path` as `datasets` stores it
+    source, # A path, bytes, a PIL picture, or a dict with `bytes` and `path` (`datasets`)
     background='white', # What is behind transparent pixels
     max_pixels:int=2**26 # Larger ones are refused before they are decoded
 ) -> Image.Image: # RGB
-    "A picture as a viewer shows it, read to its last row; a `PictureError` if that is not possible"
+    "A picture as a viewer shows it, read to its last row; else a `PictureError`"
     name, source = _source(source)
     try:
         with warnings.catch_warnings():
@@ -212,270 +247,337 @@ def open_picture(
         im.load()                                          # the first of several frames
         turned = ImageOps.exif_transpose(im)
         return _flat(_in_srgb(turned), background)
-    except (OSError, ValueError, SyntaxError, TypeError, EOFError, MemoryError, OverflowError,
-            IndexError, KeyError, Image.DecompressionBombError) as e:
-        raise PictureError(f"{name}: {_reason(e)}") from e
+    except _unreadable as e: raise PictureError(f"{name}: {_reason(e)}") from e
 
-# %% ../nbs/06_ratings.ipynb #5add278d
+# %% ../nbs/06_ratings.ipynb #c7a33f63
+def _several(v):
+    "Is it several numbers: a list, or a text of them?"
+    if isinstance(v, str): return len(v.replace(',', ' ').split()) > 1
+    return isinstance(v, (list, tuple, dict, np.ndarray))
+
 def _number(v):
     "A rating as a float, or a ValueError that says what is wrong with it"
     if isinstance(v, str) and re.fullmatch(r'\s*-?\d+,\d+\s*', v):
         raise ValueError(f"rating {v!r} has a decimal comma; write a point")
-    if isinstance(v, (list, tuple, dict, np.ndarray)) or isinstance(v, str) and len(v.replace(',', ' ').split()) > 1:
-        raise ValueError(f"rating {v!r} is several numbers (counts of each rating?); give their mean")
-    if v is None or isinstance(v, str) and not v.strip(): raise ValueError("no rating")
+    if _several(v):
+        raise ValueError(f"rating {v!r} is several numbers (counts of each rating?); "
+                         "give their mean")
+    if v is None or not str(v).strip(): raise ValueError("no rating")
     try: number = float('' if isinstance(v, bool) else v)
-    except (TypeError, ValueError): raise ValueError(f"rating {v!r} is not a number") from None
+    except (TypeError, ValueError): number = np.nan
     if not np.isfinite(number): raise ValueError(f"rating {v!r} is not a number")
     return number
 
 def _rating(v, scale):
     "A rating on its own scale, mapped to 1 to 10"
     (lo, hi), number = scale, _number(v)
-    if not lo <= number <= hi: raise ValueError(f"rating {number:g} is outside {lo:g}–{hi:g}")
-    return 1 + 9*(number-lo)/(hi-lo)
+    if lo <= number <= hi: return 1 + 9*(number-lo)/(hi-lo)
+    raise ValueError(f"rating {number:g} is outside {lo:g}–{hi:g}")
 
+# %% ../nbs/06_ratings.ipynb #bd2f7eb9
 def _name(v):
-    "Who, or which picture, as text; '' where it is not said: 1, '1', ' 1' and 1.0 are one name"
+    "Who, or which picture, as text, '' if it is not said: 1, '1', ' 1' and 1.0 are one name"
     if v is None or v != v: return ''
-    return str(int(v) if isinstance(v, float) and v.is_integer() else v).strip()
+    whole = isinstance(v, float) and v.is_integer()
+    return str(int(v) if whole else v).strip()
 
 def _caption(v):
     "A text; a number that JSON or parquet gave is one too"
     if isinstance(v, int) and not isinstance(v, bool): v = str(v)
-    if not isinstance(v, str):
-        raise ValueError(f"caption {v!r} is not text; use '' for a picture without one")
-    return v
+    if isinstance(v, str): return v
+    raise ValueError(f"caption {v!r} is not text; use '' for a picture without one")
 
-# %% ../nbs/06_ratings.ipynb #8dfaa6da
+# %% ../nbs/06_ratings.ipynb #e00d0ca8
 class Skips:
-    "What to do with rows that cannot be used: raise, or note (file, row, reason) and go on"
-    def __init__(self, on_error='raise', file='', rows=None):
+    "What to do with rows that cannot be used: raise, or note them and go on"
+    def __init__(self,
+        on_error='raise', # Or 'skip'
+        file='', # What to call the source
+        rows:list=None # A list to fill; None: a new one
+    ):
         if on_error not in ('raise', 'skip'):
             raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'skip'")
-        self.on_error, self.file, self.rows = on_error, str(file), [] if rows is None else rows
+        self.on_error, self.file = on_error, str(file)
+        self.rows = [] if rows is None else rows
 
     def __call__(self, row, reason, file=None):
         "A row that cannot be used"
-        where = f'{file or self.file}, row {row}' if file or self.file else f'row {row}'
-        if self.on_error == 'raise':
-            raise ValueError(f"{where}: {reason}. on_error='skip' leaves such rows out")
-        self.rows.append(dict(file=str(file or self.file), row=row, reason=str(reason)))
+        file = str(file or self.file)
+        if self.on_error == 'skip':
+            return self.rows.append(dict(file=file, row=row, reason=str(reason)))
+        where = f'{file}, row {row}' if file else f'row {row}'
+        raise ValueError(f"{where}: {reason}. on_error='skip' leaves such rows out")
 
     def report(self, n):
         "Say at the end what was left out of `n` rows"
         if not self.rows: return
-        first = '; '.join(f"{r['file']}, row {r['row']}: {r['reason']}" for r in self.rows[:3])
-        warnings.warn(f"{len(self.rows)} of {n} rows are left out: {first}{' …' if len(self.rows) > 3 else ''}")
+        first = ['{file}, row {row}: {reason}'.format(**r) for r in self.rows[:3]]
+        if len(self.rows) > 3: first[-1] += ' …'
+        count = f'{len(self.rows)} of {n} rows'
+        warnings.warn(f"{count} are left out: {'; '.join(first)}")
 
-# %% ../nbs/06_ratings.ipynb #48bb0975
-def inside(folder, path):
-    "The file `path` in `folder`, or a ValueError: it must lie there, links followed"
+# %% ../nbs/06_ratings.ipynb #fddfd66f
+def inside(
+    folder, # Where pictures may lie
+    path # What a table says, relative to `folder`
+) -> str: # The full path
+    "The file `path` in `folder`; a ValueError unless it lies there, links followed"
     if not isinstance(path, str) or not path.strip() or '\0' in path:
         raise ValueError(f"path {path!r} is no file's name")
     full, root = (Path(folder)/path).resolve(), Path(folder).resolve()
-    if not full.is_relative_to(root): raise ValueError(f"path {path!r} leads out of the folder")
+    if not full.is_relative_to(root):
+        raise ValueError(f"path {path!r} leads out of the folder")
     try: there = full.is_file()
     except OSError: there = False
-    if not there: raise ValueError(f"there is no file {path} in {folder}")
-    return str(full)
+    if there: return str(full)
+    raise ValueError(f"there is no file {path} in {folder}")
 
-# %% ../nbs/06_ratings.ipynb #00ee20a0
-def as_rated(
-    ds, # A `datasets.Dataset` with a row for each rating
-    image:str='image', caption:str='caption', rating:str='rating', # The columns' names; caption=None: there are no captions
-    rater:str=None, # Column that tells who rated; None: not known, -1
-    picture:str=None, # Column that tells which picture it is; None: every row another
-    scale=(1, 10), # Lowest and highest rating in `ds`; mapped to 1 and 10
-    on_error:str='raise', # 'skip': leave out rows that cannot be used, and say so at the end
-    skipped:list=None, # A list to fill with what was left out: dicts of file, row, reason
-    verify:bool=False, # Decode every picture once?
-    images=None, # The folder that paths in `image` begin in, and must not leave; None: `image` has the pictures
-    file='' # What to call the source in messages
-) -> 'datasets.Dataset': # Columns image, caption, rating, rater, picture
-    "Any rated pictures in the form that this package reads"
-    lacking = [c for c in (image, caption, rating, rater, picture) if c is not None and c not in ds.column_names]
-    if lacking:
-        raise ValueError(f"{file or 'The dataset'} has no column {lacking[0]!r}; its columns are {', '.join(ds.column_names)}")
-    names = dict(caption=caption, rating=rating, rater=rater, picture=picture)
-    if images is not None: names['path'] = image
-    columns = {k: ds[c][:] for k, c in names.items() if c}
-    skips = Skips(on_error, file, skipped)
-    kept = _usable(columns, len(ds), scale, images, skips)
-    paths = None if images is None else {r['at']: r['path'] for r in kept}
-    rows = _lazy_pictures(ds.select_columns([image]), image, paths)
-    if verify: kept = _decoded(rows, kept, skips)
-    skips.report(len(ds))
-    if not kept: raise ValueError(f"None of the {len(ds)} rows of {file or 'the dataset'} can be used")
-    return _joined(rows, kept)
+# %% ../nbs/06_ratings.ipynb #e7c9731c
+def _row(row, i, scale, images):
+    "A row's values, checked; the same file is the same picture"
+    path = inside(images, row['path']) if 'path' in row else None
+    out = dict(row=i, at=i, path=path, caption=_caption(row.get('caption', '')),
+               rating=_rating(row['rating'], scale), rater=_name(row.get('rater')),
+               picture=_name(row.get('picture', path or i)))
+    if out['picture']: return out
+    raise ValueError("it is not said which picture this is")
 
-# %% ../nbs/06_ratings.ipynb #dd54bbbe
-def _usable(columns, n, scale, images, skips):
-    "The rows that can be used, as dicts; the same file is the same picture"
+def _kept(rows, read, skips):
+    "What `read` makes of each of `rows`, which are (number, row), without those it refuses"
     out, given = [], set()
-    for i in range(n):
-        row = {k: v[i] for k, v in columns.items()}
+    for i, row in rows:
         try:
-            path = inside(images, row['path']) if 'path' in row else None
-            r = dict(row=i, at=i, path=path, caption=_caption(row.get('caption', '')), rating=_rating(row['rating'], scale),
-                     rater=_name(row.get('rater')), picture=_name(row.get('picture', path or i)))
-            if not r['picture']: raise ValueError("it is not said which picture this is")
+            r = read(row, i)
             key = r['rater'], r['picture'], r['rating']
-            if r['rater'] and key in given: raise ValueError("the same rating again, by the same person")
+            known = r['rater'] not in ('', -1)
+            if known and key in given:
+                raise ValueError("the same rating again, by the same person")
             given.add(key); out.append(r)
         except ValueError as e: skips(i, e)
     return out
 
+# %% ../nbs/06_ratings.ipynb #ada83eab
+def _opened(batch):
+    "Undecoded pictures of a batch, opened"
+    return {**batch, 'image': [open_picture(v) for v in batch['image']]}
+
+def _lazy_pictures(ds, image='image'):
+    "Pictures or paths as `image`, opened by `open_picture` when a row is asked for"
+    from datasets import Image as Picture
+    if image != 'image': ds = ds.rename_column(image, 'image')
+    return ds.cast_column('image', Picture(decode=False)).with_transform(_opened)
+
+def _decoded(rows, kept, skips, workers=8):
+    "Those of `kept` whose picture can be read to its end; each is read once"
+    raw, first = rows.with_format(None), {}
+    for r in kept: first.setdefault(r['picture'], r['at'])
+    def trouble(i):
+        try: open_picture(raw[i]['image'])
+        except PictureError as e: return str(e)
+    with ThreadPoolExecutor(workers) as pool: said = pool.map(trouble, first.values())
+    bad = dict(zip(first, said))
+    for r in kept:
+        if bad[r['picture']]: skips(r['row'], bad[r['picture']])
+    return [r for r in kept if not bad[r['picture']]]
+
+# %% ../nbs/06_ratings.ipynb #586a037f
 def _numbered(names):
     "Names as whole numbers in the order in which they come; -1 for ''"
     number = {}
     return [number.setdefault(v, len(number)) if v else -1 for v in names]
 
 def _joined(rows, kept):
-    "Pictures with the other four columns; the rows are chosen last, since then no picture is copied"
+    "Pictures with the other columns; rows are chosen last, since then no picture is copied"
     for k, empty in dict(caption='', rating=0., rater=-1, picture=-1).items():
         values, column = [r[k] for r in kept], [empty]*len(rows)
-        if k in ('rater', 'picture'): values = _numbered(values)
+        named = k != 'caption' and isinstance(values[0], str)
+        if named: values = _numbered(values)
         for r, v in zip(kept, values): column[r['at']] = v
         rows = rows.add_column(k, column)
     return rows.select([r['at'] for r in kept])
 
-# %% ../nbs/06_ratings.ipynb #d21c6af0
-def _opened(batch):
-    "Undecoded pictures of a batch, opened"
-    return {k: [open_picture(v) for v in vs] if k == 'image' else vs for k, vs in batch.items()}
+def _finished(rows, kept, n, what, verify, skips):
+    "What is left of `n` rows, in the common form; an error if that is nothing"
+    if verify: kept = _decoded(rows, kept, skips)
+    skips.report(n)
+    if kept: return _joined(rows, kept)
+    raise ValueError(f"None of the {n} {what} can be used")
 
-def _lazy_pictures(ds, image='image', paths=None):
-    "A column of pictures or paths as `image`, opened by `open_picture` when a row is asked for"
-    from datasets import Dataset, Image as ImageFeature
-    if paths is not None: ds = Dataset.from_dict({image: [paths.get(i) for i in range(len(ds))]})
-    if image != 'image': ds = ds.rename_column(image, 'image')
-    return ds.cast_column('image', ImageFeature(decode=False)).with_transform(_opened)
+# %% ../nbs/06_ratings.ipynb #9c1136b0
+def as_rated(
+    ds, # A `datasets.Dataset` with a row for each rating
+    image:str='image', # The columns' names: the picture, or its path
+    caption:str='caption', # None: there are no captions
+    rating:str='rating',
+    rater:str=None, # Who rated; None: not known, -1
+    picture:str=None, # Which picture it is; None: every row another
+    scale=(1, 10), # Lowest and highest rating in `ds`; mapped to 1 and 10
+    on_error:str='raise', # 'skip': leave out rows that cannot be used, and say so at the end
+    skipped:list=None, # A list to fill with what was left out: dicts of file, row, reason
+    verify:bool=False, # Decode every picture once?
+    images=None, # Folder of the paths in `image`; None: `image` has the pictures
+    file='' # What to call the source in messages
+) -> 'datasets.Dataset': # Columns image, caption, rating, rater, picture
+    "Any rated pictures in the form that this package reads"
+    names = dict(path=image, caption=caption, rating=rating, rater=rater, picture=picture)
+    _need(ds, names.values(), file or 'The dataset')
+    if images is None: del names['path']
+    columns = {k: ds[c][:] for k, c in names.items() if c}
+    rows = [(i, {k: v[i] for k, v in columns.items()}) for i in range(len(ds))]
+    skips = Skips(on_error, file, skipped)
+    kept = _kept(rows, lambda row, i: _row(row, i, scale, images), skips)
+    pictures = ds.select_columns([image])
+    if images is not None: pictures = _full_paths(image, kept, len(ds))
+    what = f"rows of {file or 'the dataset'}"
+    return _finished(_lazy_pictures(pictures, image), kept, len(ds), what, verify, skips)
 
-def _decoded(rows, kept, skips, workers=8):
-    "Those whose picture can be read to its end; each file is read once"
-    raw = rows.with_format(None)
-    def trouble(i):
-        try: open_picture(raw[i]['image'])
-        except PictureError as e: return str(e)
-    first = {}
-    for r in kept: first.setdefault(r['picture'], r['at'])
-    with ThreadPoolExecutor(workers) as pool: bad = dict(zip(first, pool.map(trouble, first.values())))
-    for r in kept:
-        if bad[r['picture']]: skips(r['row'], bad[r['picture']])
-    return [r for r in kept if not bad[r['picture']]]
+# %% ../nbs/06_ratings.ipynb #50fd648e
+def _need(ds, columns, file):
+    "Raise unless the dataset has these columns"
+    lacking = [c for c in columns if c is not None and c not in ds.column_names]
+    if lacking: raise ValueError(f"{file} has no column {lacking[0]!r}; "
+                                 f"its columns are {', '.join(ds.column_names)}")
 
-# %% ../nbs/06_ratings.ipynb #10b08152
-def _csv(file, sep=None):
+def _full_paths(image, kept, n):
+    "A dataset of `n` rows with the paths of those that are kept"
+    from datasets import Dataset
+    paths = {r['at']: r['path'] for r in kept}
+    return Dataset.from_dict({image: [paths.get(i) for i in range(n)]})
+
+# %% ../nbs/06_ratings.ipynb #8ad9156e
+def _as_text(values):
+    "A column that JSON gave several types to, as text"
+    kinds = {type(v) for v in values if v is not None}
+    mixed = len(kinds) > 1 and kinds != {int, float}
+    if not mixed and not kinds & {list, dict}: return values
+    def text(v): return v if v is None or isinstance(v, str) else json.dumps(v)
+    return [text(v) for v in values]
+
+# %% ../nbs/06_ratings.ipynb #458245c5
+def _csv(file):
+    "A CSV file, its separator guessed from the first line"
     import pandas as pd
-    head = file.open(encoding='utf-8-sig').readline()
-    sep = sep or max(',;\t', key=head.count)
-    return pd.read_csv(file, sep=sep, dtype=str, keep_default_na=False, encoding='utf-8-sig').to_dict('list')
+    with file.open(encoding='utf-8-sig') as f: head = f.readline()
+    sep = max(',;\t', key=head.count)
+    return pd.read_csv(file, sep=sep, dtype=str, keep_default_na=False,
+                       encoding='utf-8-sig').to_dict('list')
 
 def _jsonl(file):
+    "JSON Lines, an object a line"
     rows = []
-    for i, line in enumerate(file.open(encoding='utf-8-sig')):
-        try: rows.append(json.loads(line)) if line.strip() else None
-        except ValueError as e: raise ValueError(f"line {i+1}: {e}") from None
-        if rows and not isinstance(rows[-1], dict):
-            raise ValueError(f"line {i+1} is no object in braces")
-    return {k: [r.get(k) for r in rows] for k in dict.fromkeys(k for r in rows for k in r)}
+    for i, line in enumerate(file.read_text(encoding='utf-8-sig').split('\n'), 1):
+        if not line.strip(): continue
+        try: rows.append(json.loads(line))
+        except ValueError as e: raise ValueError(f"line {i}: {e}") from None
+        if isinstance(rows[-1], dict): continue
+        raise ValueError(f"line {i} is no object in braces")
+    keys = dict.fromkeys(k for r in rows for k in r)
+    return {k: _as_text([r.get(k) for r in rows]) for k in keys}
 
 def _parquet(file):
+    "A parquet file as a dataset"
     import pyarrow.parquet as pq
     from datasets import Dataset
     return Dataset(pq.read_table(file))
 
-table_kinds = {'.csv': _csv, '.tsv': _csv, '.jsonl': _jsonl, '.ndjson': _jsonl, '.parquet': _parquet}
+table_kinds = {'.csv': _csv, '.tsv': _csv, '.jsonl': _jsonl, '.ndjson': _jsonl,
+               '.parquet': _parquet}
 
-# %% ../nbs/06_ratings.ipynb #78a040b4
-def _as_text(values):
-    "A column that JSON gave several types to, as text"
-    kinds = {type(v) for v in values if v is not None}
-    mixed = len(kinds - {int, float}) and len(kinds) > 1 or kinds & {list, dict}
-    return [v if v is None or isinstance(v, str) else json.dumps(v) for v in values] if mixed else values
-
-def read_table(file) -> 'datasets.Dataset':
+# %% ../nbs/06_ratings.ipynb #54f61f8e
+def read_table(
+    file # A path that ends as one of `table_kinds`
+) -> 'datasets.Dataset':
     "The rows of a CSV, TSV, JSON Lines or parquet file as they stand there"
     from datasets import Dataset
     file = Path(file)
     if file.suffix.lower() not in table_kinds:
-        raise ValueError(f"{file} is no table that can be read; expected one of {', '.join(table_kinds)}")
+        raise ValueError(f"{file} is no table that can be read; "
+                         f"expected one of {', '.join(table_kinds)}")
     try: rows = table_kinds[file.suffix.lower()](file)
-    except FileNotFoundError: raise FileNotFoundError(f"There is no file {file}") from None
-    except (ValueError, OSError) as e: raise ValueError(f"{file} cannot be read: {e}") from e
-    return Dataset.from_dict({k: _as_text(v) for k, v in rows.items()}) if isinstance(rows, dict) else rows
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file {file}") from None
+    except (ValueError, OSError) as e:
+        raise ValueError(f"{file} cannot be read: {e}") from e
+    return Dataset.from_dict(rows) if isinstance(rows, dict) else rows
 
-# %% ../nbs/06_ratings.ipynb #0a1e6161
-def load_rated(
-    source:str, # A folder with pictures and a metadata file, a table (.csv, .tsv, .jsonl, .parquet), or an id on the hub
-    columns:dict=None, # Names and scale, as `as_rated` takes them; a path's column is `file_name` or `image`
-    images=None, # Where the table's paths begin; None: in the table's own folder
-    on_error:str='raise', skipped:list=None, verify:bool=True, # As for `as_rated`
-    split:str='train', # Which split of a dataset on the hub
-    **kwargs # Passed on to `datasets.load_dataset`
-) -> 'datasets.Dataset': # Columns image, caption, rating, rater, picture
-    "Rated pictures from a folder, a table or the hub"
-    columns, rest = dict(columns or {}), dict(on_error=on_error, skipped=skipped, verify=verify)
-    source = _table_of(source)
-    if not isinstance(source, Path):
-        from datasets import load_dataset
-        return as_rated(load_dataset(source, split=split, **kwargs), **columns, **rest, file=source)
-    ds = read_table(source)
-    column = columns.pop('image', 'file_name' if 'file_name' in ds.column_names else 'image')
-    if column not in ds.column_names:
-        raise ValueError(f"{source} has no column {column!r}; its columns are {', '.join(ds.column_names)}")
-    if 'string' not in str(getattr(ds.features[column], 'dtype', '')):   # pictures in the table itself
-        return as_rated(ds, column, **columns, **rest, file=source)
-    return as_rated(ds, column, **columns, **rest, images=images or source.parent, file=source)
-
-# %% ../nbs/06_ratings.ipynb #9a6c4b8e
+# %% ../nbs/06_ratings.ipynb #f5625900
 def _table_of(source):
     "The path of a table, or an id on the hub"
     path = Path(source)
-    if path.is_dir():
-        found = [path/f'metadata{k}' for k in table_kinds if (path/f'metadata{k}').exists()]
-        if not found:
-            raise FileNotFoundError(f"The folder {source} has no metadata.csv or metadata.jsonl "
-                                    "with the columns file_name, caption, rating")
-        return found[0]
-    return path if path.exists() or path.suffix.lower() in table_kinds else str(source)
+    if not path.is_dir():
+        is_table = path.exists() or path.suffix.lower() in table_kinds
+        return path if is_table else str(source)
+    for k in table_kinds:
+        file = path/f'metadata{k}'
+        if file.exists(): return file
+    raise FileNotFoundError(f"The folder {source} has no metadata.csv or metadata.jsonl "
+                            "with the columns file_name, caption, rating")
 
-# %% ../nbs/06_ratings.ipynb #e494c82f
-_sac = dict(images='id, gid', generations='id, prompt', paths='iid, path', survey='id, qid, rating',
-            ratings='rowid, iid, rating, sid')
+def _of_table(file, columns, images, **kwargs):
+    "A table's rows as `as_rated` gives them"
+    ds, columns = read_table(file), dict(columns)
+    usual = 'file_name' if 'file_name' in ds.column_names else 'image'
+    image = columns.pop('image', usual)
+    _need(ds, [image], file)
+    is_path = 'string' in str(getattr(ds.features[image], 'dtype', ''))
+    if is_path: kwargs['images'] = images or file.parent
+    return as_rated(ds, image, **columns, **kwargs, file=file)
+
+# %% ../nbs/06_ratings.ipynb #b8ff692a
+def load_rated(
+    source:str, # A folder with pictures and a metadata file, a table, or an id on the hub
+    columns:dict=None, # Names and scale, as for `as_rated`; paths: `file_name` or `image`
+    images=None, # Where the table's paths begin; None: in the table's own folder
+    on_error:str='raise', # As for `as_rated`
+    skipped:list=None, # As for `as_rated`
+    verify:bool=True, # Decode every picture once?
+    split:str='train', # Which split of a dataset on the hub
+    **kwargs # Passed on to `datasets.load_dataset`
+) -> 'datasets.Dataset': # Columns image, caption, rating, rater, picture
+    "Rated pictures from a folder, a table (.csv, .tsv, .jsonl, .parquet) or the hub"
+    rest = dict(on_error=on_error, skipped=skipped, verify=verify)
+    columns, source = columns or {}, _table_of(source)
+    if isinstance(source, Path): return _of_table(source, columns, images, **rest)
+    from datasets import load_dataset
+    ds = load_dataset(source, split=split, **kwargs)
+    return as_rated(ds, **columns, **rest, file=source)
+
+# %% ../nbs/06_ratings.ipynb #80e58987
+_sac = dict(images='id, gid', generations='id, prompt', paths='iid, path',
+            survey='id, qid, rating', ratings='rowid, iid, rating, sid')
 
 def _sac_tables(db):
     "The rows of the five tables, each in its own order"
-    if not Path(db).is_file():
-        raise FileNotFoundError(f"There is no file {db}; the database is named sac_public_2022_06_29.sqlite")
+    if not Path(db).is_file(): raise FileNotFoundError(
+        f"There is no file {db}; the database is named sac_public_2022_06_29.sqlite")
     con = sqlite3.connect(f'file:{quote(str(Path(db).resolve()))}?mode=ro', uri=True)
+    def select(what, rest): return con.execute(f'SELECT {what} FROM {rest}').fetchall()
     try:
-        found = {name for name, in con.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-        lacking = sorted(_sac.keys()-found)
-        if lacking:
-            raise ValueError(f"{db} has no table {', '.join(lacking)}: not Simulacra Aesthetic Captions?")
-        return {k: con.execute(f'SELECT {c} FROM {k} ORDER BY {c}').fetchall() for k, c in _sac.items()}
-    except (sqlite3.Error, UnicodeDecodeError) as e:
-        raise ValueError(f"{db} cannot be read as the database of Simulacra Aesthetic Captions: {e}") from e
+        found = {name for name, in select('name', "sqlite_master WHERE type='table'")}
+        if lacking := sorted(_sac.keys()-found): raise ValueError(
+            f"{db} has no table {', '.join(lacking)}: not Simulacra Aesthetic Captions?")
+        return {k: select(c, f'{k} ORDER BY {c}') for k, c in _sac.items()}
+    except (sqlite3.Error, UnicodeDecodeError) as e: raise ValueError(
+        f"{db} cannot be read as the database of Simulacra Aesthetic Captions: {e}") from e
     finally: con.close()
 
 def _people(survey):
     "A person's number for each survey: the same twenty answers are the same person"
     answers, people = {}, {}
     for sid, qid, r in survey: answers.setdefault(sid, []).append((qid, r))
-    return {sid: people.setdefault(tuple(a), len(people)) for sid, a in answers.items() if len(a) == 20}
+    whole = {sid: tuple(a) for sid, a in answers.items() if len(a) == 20}
+    return {sid: people.setdefault(a, len(people)) for sid, a in whole.items()}
 
-# %% ../nbs/06_ratings.ipynb #0bdbd6af
+# %% ../nbs/06_ratings.ipynb #0bd0ceb5
 def _sac_rows(db):
     "A dict for each rating that is there: row, picture, paths, caption, rating, rater"
-    t = _sac_tables(db)
-    prompts, people, paths = dict(t['generations']), _people(t['survey']), {}
-    prompt = {i: prompts.get(gid) for i, gid in t['images']}
+    t, paths = _sac_tables(db), {}
+    prompts, people = dict(t['generations']), _people(t['survey'])
+    caption = {i: prompts.get(gid) or '' for i, gid in t['images']}
     for iid, path in t['paths']: paths.setdefault(iid, []).append(path)
-    rows = [dict(row=row, picture=iid, paths=paths.get(iid, []), caption=prompt.get(iid) or '', rating=r,
-                 rater='' if (who := people.get(sid)) is None else str(who))
-            for row, iid, r, sid in t['ratings'] if r is not None]
+    rows = [dict(row=row, picture=iid, paths=paths.get(iid, []), rating=rating,
+                 caption=caption.get(iid, ''), rater=people.get(sid, -1))
+            for row, iid, rating, sid in t['ratings'] if rating is not None]
     return sorted(rows, key=lambda r: (r['picture'], r['row']))
 
 def _first_inside(folder, paths):
@@ -486,61 +588,73 @@ def _first_inside(folder, paths):
         except ValueError as e: why = e
     raise ValueError(why)
 
-# %% ../nbs/06_ratings.ipynb #ccb62a4f
+# %% ../nbs/06_ratings.ipynb #3f949378
 def load_sac(
     db, # The SQLite file
     images, # The folder with the pictures; nothing outside it is opened
     verify:bool=True, # Decode every picture once? Missing files are found without that
-    on_error:str='skip', skipped:list=None, # As for `as_rated`; `row` is the rating's number in the database
+    on_error:str='skip', # As for `as_rated`
+    skipped:list=None, # As for `as_rated`; `row` is the rating's number in the database
 ) -> 'datasets.Dataset': # Columns image, caption, rating, rater (-1: unknown), picture
-    "Simulacra Aesthetic Captions, a row for each rating; what cannot be used is left out, and said"
+    "Simulacra Aesthetic Captions, a row for each rating that can be used"
     from datasets import Dataset
-    if not Path(images).is_dir(): raise FileNotFoundError(f"There is no folder {images}")
-    rows, kept, seen, files, skips = _sac_rows(db), [], set(), {}, Skips(on_error, db, skipped)
-    for r in rows:
-        try:
-            key = r['rater'], r['picture'], r['rating']
-            if r['rater'] and key in seen: raise ValueError("the same rating again, by the same person")
-            if r['picture'] not in files: files[r['picture']] = _first_inside(images, r['paths'])
-            r.update(rating=_rating(r['rating'], (1, 10)), at=len(kept))
-            kept.append(r); seen.add(key)
-        except ValueError as e: skips(r['row'], e)
-    ds = _lazy_pictures(Dataset.from_dict(dict(image=[files[r['picture']] for r in kept])))
-    if verify: kept = _decoded(ds, kept, skips)
-    skips.report(len(rows))
-    if not kept: raise ValueError(f"None of the {len(rows)} ratings of {db} can be used with {images}")
-    ds = ds.select([r['at'] for r in kept])
-    for k in ('caption', 'rating', 'picture'): ds = ds.add_column(k, [r[k] for r in kept])
-    ds = ds.add_column('rater', [int(r['rater'] or -1) for r in kept])
-    return ds.select_columns(['image', 'caption', 'rating', 'rater', 'picture'])
+    if not Path(images).is_dir():
+        raise FileNotFoundError(f"There is no folder {images}")
+    rows, files = _sac_rows(db), {}
+    skips = Skips(on_error, db, skipped)
+    def read(r, row):
+        i = r['picture']
+        if i not in files: files[i] = _first_inside(images, r['paths'])
+        return {**r, 'path': files[i], 'rating': _rating(r['rating'], (1, 10))}
+    kept = _kept([(r['row'], r) for r in rows], read, skips)
+    for at, r in enumerate(kept): r['at'] = at
+    paths = [r['path'] for r in kept]
+    pictures = _lazy_pictures(Dataset.from_dict(dict(image=paths)))
+    what = f'ratings of {db} with pictures in {images}'
+    return _finished(pictures, kept, len(rows), what, verify, skips)
 
-# %% ../nbs/06_ratings.ipynb #dcb4a26a
-sac_urls = ('https://raw.githubusercontent.com/JD-P/simulacra-aesthetic-captions/main/sac_public_2022_06_29.sqlite',
-            'https://s3.us-west-1.wasabisys.com/simulacrabot/sac.tar')
+# %% ../nbs/06_ratings.ipynb #0d64e28c
+sac_urls = (
+    'https://raw.githubusercontent.com/JD-P/simulacra-aesthetic-captions/'
+    'main/sac_public_2022_06_29.sqlite',
+    'https://s3.us-west-1.wasabisys.com/simulacrabot/sac.tar')
 
 def _save(stream, file):
     "A stream as a file, completely or not at all"
     partial = file.with_name(file.name+'.partial')
     with open(partial, 'wb') as f: shutil.copyfileobj(stream, f)
-    if getattr(stream, 'length', 0):
-        raise OSError(f"{file.name} was cut short, {stream.length} bytes are missing")
+    if missing := getattr(stream, 'length', 0):
+        raise OSError(f"{file.name} was cut short, {missing} bytes are missing")
     os.replace(partial, file)
 
 def _unpack(stream, images, wanted, limit, bar):
     "Wanted pictures of a tar archive, until there are `limit` of them"
-    found = set()
+    left = dict(wanted)
     with tarfile.open(fileobj=stream, mode='r|*') as tar:
         for m in tar:
-            path = wanted.get(Path(m.name).name)
-            if path is None or path in found or not m.isfile(): continue
+            path = m.isfile() and left.pop(Path(m.name).name, None)
+            if not path: continue
             (images/path).parent.mkdir(parents=True, exist_ok=True)
             if not (images/path).exists(): _save(tar.extractfile(m), images/path)
-            found.add(path); bar.update()
-            if len(found) == limit: return
+            bar.update()
+            if len(wanted)-len(left) == limit: return
     while stream.read(2**20): pass
-    if getattr(stream, 'length', 0): raise OSError(f"{stream.length} bytes are missing at its end")
+    if missing := getattr(stream, 'length', 0):
+        raise OSError(f"{missing} bytes are missing at its end")
 
-# %% ../nbs/06_ratings.ipynb #7c45ee8f
+# %% ../nbs/06_ratings.ipynb #d9c91b01
+def _stays(path):
+    "Is it a file's name that leads out of no folder?"
+    if not isinstance(path, str) or '\0' in path: return False
+    path = Path(path)
+    return path.name != '' and not path.is_absolute() and '..' not in path.parts
+
+def _wanted(db):
+    "Paths of rated pictures by their files' names, those alone that stay in the folder"
+    paths = [p for r in _sac_rows(db) for p in r['paths']]
+    return {Path(p).name: p for p in paths if _stays(p)}
+
+# %% ../nbs/06_ratings.ipynb #e55aaa2a
 def download_sac(
     folder, # Where to put it; what is there is not written again
     limit:int=None, # So many rated pictures, the first in the archive; None: all
@@ -554,7 +668,8 @@ def download_sac(
     images.mkdir(parents=True, exist_ok=True)
     complete = images.parent/f'complete-{limit or "all"}'
     if complete.exists(): return db, images
-    at, bar = urls[0], tqdm(desc='pictures', total=limit, disable=not progress, leave=False)
+    shown = dict(desc='pictures', leave=False, disable=not progress)
+    at, bar = urls[0], tqdm(total=limit, **shown)
     try:
         if not db.exists():
             with urlopen(at) as stream: _save(stream, db)
@@ -566,46 +681,52 @@ def download_sac(
     complete.touch()
     return db, images
 
-def _wanted(db):
-    "Paths of rated pictures by their files' names, those alone that stay in the folder"
-    paths = dict.fromkeys(p for r in _sac_rows(db) for p in r['paths'] if isinstance(p, str) and '\0' not in p)
-    return {Path(p).name: p for p in paths if Path(p).name and not Path(p).is_absolute() and '..' not in Path(p).parts}
-
-# %% ../nbs/06_ratings.ipynb #c8e106e5
+# %% ../nbs/06_ratings.ipynb #501227a2
 def _embedded(rest, seed, columns, **kwargs):
-    return rated_by(Crowd(seed=seed, taste=rest or 'appeal'), load_pictures('train'), seed=seed)
+    "'embedded' or 'embedded:TASTE'"
+    crowd = Crowd(seed=seed, taste=rest or 'appeal')
+    return rated_by(crowd, load_pictures('train'), seed=seed)
 
 def _from_sac(rest, seed, columns, **kwargs):
+    "'sac:DATABASE:FOLDER'"
     db, _, images = rest.rpartition(':')
     if not db: raise ValueError(f"data is 'sac:{rest}'; expected sac:DATABASE:FOLDER")
     return load_sac(db, images, **kwargs)
 
-def _from_table(rest, seed, columns, **kwargs): return load_rated(rest, columns, **kwargs)
+def _from_table(rest, seed, columns, **kwargs):
+    "'table:FILE', or whatever has no other name"
+    return load_rated(rest, columns, **kwargs)
 
 sources = dict(embedded=_embedded, sac=_from_sac, table=_from_table)
 
-# %% ../nbs/06_ratings.ipynb #304f6900
-def parse_columns(text) -> dict: # As `as_rated` takes them
-    "'caption=text,rating=stars,scale=0:5' as a dict"
-    named, known = {}, ('image', 'caption', 'rating', 'rater', 'picture', 'scale')
+# %% ../nbs/06_ratings.ipynb #a716423f
+def _ends(text):
+    "'0:5' as two numbers"
+    try: lo, hi = map(float, text.split(':'))
+    except ValueError:
+        raise ValueError(f"scale is {text!r}; expected two numbers, as in 0:5") from None
+    if lo < hi: return lo, hi
+    raise ValueError(f"scale is {lo:g}:{hi:g}; expected the lowest and the highest rating")
+
+def parse_columns(
+    text:str # Parts NAME=COLUMN with commas between, and 'scale=LOWEST:HIGHEST'
+) -> dict: # As `as_rated` takes them
+    "Columns' names and the scale as a command line gives them"
+    known = 'image', 'caption', 'rating', 'rater', 'picture', 'scale'
+    named = {}
     for part in filter(None, text.split(',')):
         k, _, v = part.partition('=')
-        if k not in known or not v:
-            raise ValueError(f"columns is {text!r}; {k!r} should be one of {', '.join(known)}, with = and its name")
-        named[k] = v
-    if 'scale' in named:
-        try: lo, hi = map(float, named['scale'].split(':'))
-        except ValueError:
-            raise ValueError(f"scale is {named['scale']!r}; expected two numbers, as in 0:5") from None
-        if not lo < hi:
-            raise ValueError(f"scale is {lo:g}:{hi:g}; expected the lowest and the highest rating")
-        named['scale'] = lo, hi
+        if k not in known or not v: raise ValueError(
+            f"columns is {text!r}; {k!r} should be one of {', '.join(known)}, "
+            "with = and its name")
+        named[k] = _ends(v) if k == 'scale' else v
     return named
 
+# %% ../nbs/06_ratings.ipynb #956d7563
 def rated_source(
-    data:str='embedded', # 'embedded' or 'embedded:TASTE', 'sac:DATABASE:FOLDER', a folder or table, or an id on the hub
+    data:str='embedded', # 'embedded:TASTE', 'sac:DATABASE:FOLDER', a folder or table, a hub id
     seed:int=0, # Of the simulated crowd
-    columns:str='', # Of a folder, table or hub dataset: its columns' names, and its scale: 'caption=text,rating=stars,scale=0:5'
+    columns:str='', # Of a folder, table or hub dataset, as for `parse_columns`
     **kwargs # on_error, skipped, verify, as for `as_rated`
 ) -> 'datasets.Dataset': # Columns image, caption, rating, rater, picture
     "Rated pictures by name"
@@ -613,54 +734,68 @@ def rated_source(
     if name not in sources or Path(data).exists(): name, rest = 'table', data
     return sources[name](rest, seed, parse_columns(columns), **kwargs)
 
-# %% ../nbs/06_ratings.ipynb #03d65167
-def one_each(rated): # (a dataset with one row for each picture, an array of ratings)
+# %% ../nbs/06_ratings.ipynb #a40dc3c7
+def one_each(
+    rated # A `datasets.Dataset` with a row for each rating
+) -> tuple: # A dataset with a row for each picture, an array of ratings
     "The mean rating of each picture, at its first row"
     df = rated.select_columns(['picture', 'rating']).with_format(None).to_pandas()
     first = df.drop_duplicates('picture')
-    return rated.select(first.index), df.groupby('picture').rating.mean()[first.picture].to_numpy()
+    means = df.groupby('picture').rating.mean()
+    return rated.select(first.index), means[first.picture].to_numpy()
 
-# %% ../nbs/06_ratings.ipynb #4b79bfb0
+# %% ../nbs/06_ratings.ipynb #e03fcdb5
 def _effect(index, left, noise, spread):
-    "Mean of what is left over for each index, drawn to 0 where there is little; and the spread of these means"
+    "Mean of what is left for each index, drawn to 0 where it is of few; and their spread"
     n = np.bincount(index)
     k = noise/max(spread, 1e-6)
-    effect = np.bincount(index, left)/(n+k)
-    return effect, np.mean(effect[n > 0]**2 + noise/(n[n > 0]+k))
+    effect, seen = np.bincount(index, left)/(n+k), n > 0
+    return effect, np.mean(effect[seen]**2 + noise/(n[seen]+k))
 
+# %% ../nbs/06_ratings.ipynb #2b7762b8
 def rater_bias(
-    picture, rater, rating, # Whole numbers from 0, whole numbers from 0, numbers; one of each for every rating
+    picture, # (n,) for each rating, the picture's number from 0
+    rater, # (n,) the rater's number from 0; none may be unknown (-1)
+    rating, # (n,) numbers
     steps:int=60 # Rounds of taking turns
-) -> tuple: # Each rater's bias in points, each picture's quality around the mean, standard deviation of the rest
-    "Separate a rater's bias from a picture's quality (crossed random effects, fitted by taking turns)"
-    picture, rater, rating = np.asarray(picture), np.asarray(rater), np.asarray(rating, dtype=float)
-    if picture.min() < 0 or rater.min() < 0:
-        raise ValueError("Pictures and raters are numbered from 0; leave out ratings by unknown raters (-1)")
-    b, q, mu, noise, sb, sq = np.zeros(rater.max()+1), np.zeros(picture.max()+1), rating.mean(), 1., 1., 1.
+) -> tuple: # Each rater's bias, each picture's quality around the mean, SD of the rest
+    "Tell raters' biases from pictures' qualities: crossed random effects, by taking turns"
+    picture, rater = np.asarray(picture), np.asarray(rater)
+    if picture.min() < 0 or rater.min() < 0: raise ValueError(
+        "Pictures and raters are numbered from 0; leave out ratings by unknown raters (-1)")
+    around = np.asarray(rating, dtype=float)-np.mean(rating)
+    n, q = np.bincount(picture)[picture], np.zeros(picture.max()+1)
+    noise = spread_b = spread_q = 1.
     for _ in range(steps):
-        b, sb = _effect(rater, rating-mu-q[picture], noise, sb)
-        q, sq = _effect(picture, rating-mu-b[rater], noise, sq)
-        rest = rating-mu-b[rater]-q[picture]
-        n = np.bincount(picture)[picture]
-        noise = np.mean(rest**2 + noise/(n+noise/max(sq, 1e-6)))  # the quality is itself uncertain
+        b, spread_b = _effect(rater, around-q[picture], noise, spread_b)
+        q, spread_q = _effect(picture, around-b[rater], noise, spread_q)
+        rest = around-b[rater]-q[picture]
+        unsure = noise/(n+noise/max(spread_q, 1e-6))       # the quality is itself uncertain
+        noise = np.mean(rest**2 + unsure)
     return b, q, noise**0.5
 
-# %% ../nbs/06_ratings.ipynb #79588ab6
+# %% ../nbs/06_ratings.ipynb #eb0dd363
 def fair_ratings(
-    rated # `picture`, `rater`, `rating` for every rating: a DataFrame, or a `datasets.Dataset`
-) -> np.ndarray: # One from 1 to 10 for each picture, in the order of their numbers
+    rated # `picture`, `rater`, `rating` for every rating: a DataFrame or `datasets.Dataset`
+) -> np.ndarray: # (pictures,) numbers from 1 to 10, in the order of the pictures' numbers
     "Each picture's mean rating, the raters' biases taken away"
-    picture, rater, rating = [np.asarray(rated[k][:]) for k in ('picture', 'rater', 'rating')]
-    corrected = (rating-rater_bias(picture, rater, rating)[0][rater]).clip(1, 10)
+    columns = [np.asarray(rated[k][:]) for k in ('picture', 'rater', 'rating')]
+    picture, rater, rating = columns
+    biases, _, _ = rater_bias(*columns)
+    fair = (rating-biases[rater]).clip(1, 10)
     _, place, n = np.unique(picture, return_inverse=True, return_counts=True)
-    return np.bincount(place, corrected)/n
+    return np.bincount(place, fair)/n
 
-# %% ../nbs/06_ratings.ipynb #1657cc74
-def rating_ceiling(picture, rater, rating, seed=0) -> float:
-    "The highest correlation with single ratings that any scorer can reach, from pictures rated by two"
+# %% ../nbs/06_ratings.ipynb #dd0f3742
+def rating_ceiling(
+    picture, rater, rating, # (n,) For every rating: which picture, by whom, the number
+    seed=0 # Which two of a picture's ratings are taken
+) -> float:
+    "The highest correlation with single ratings that any scorer can reach"
     rng, pairs = np.random.default_rng(seed), {}
-    for i in rng.permutation(len(rating)): pairs.setdefault(picture[i], {}).setdefault(rater[i], rating[i])
-    two = np.array([list(r.values())[:2] for r in pairs.values() if len(r) > 1], dtype=float)
-    if len(two) < 10:
-        raise ValueError(f"Only {len(two)} pictures were rated by two people; at least 10 are needed")
-    return float(max(np.corrcoef(two.T)[0, 1], 0)**0.5)
+    for i in rng.permutation(len(rating)):
+        pairs.setdefault(picture[i], {}).setdefault(rater[i], rating[i])
+    two = [[*r.values()][:2] for r in pairs.values() if len(r) > 1]
+    if len(two) < 10: raise ValueError(
+        f"Only {len(two)} pictures were rated by two people; at least 10 are needed")
+    return float(max(np.corrcoef(np.transpose(two))[0, 1], 0)**0.5)

@@ -43,7 +43,7 @@ class OneCycleCB(Callback):
     def state(self): return dict(peaks=self.peaks)
     def load_state(self, state): self.peaks = state['peaks']
 
-# %% ../nbs/05_schedule.ipynb #158403ed
+# %% ../nbs/05_schedule.ipynb #3b3081fe
 class RecorderCB(Callback):
     "Loss, learning rate and momentum of every training step"
     order = 20
@@ -60,7 +60,8 @@ class RecorderCB(Callback):
     def plot(self, smooth=50, axs=None):
         "Loss (with its running mean over `smooth` steps), learning rate and momentum"
         import matplotlib.pyplot as plt
-        if axs is None: _, axs = plt.subplots(1, 3, figsize=(12, 2.8))
+        size = dict(figsize=(9, 2.4), layout='constrained')
+        if axs is None: _, axs = plt.subplots(1, 3, **size)
         losses, n = torch.tensor(self.losses), min(smooth, len(self.losses))
         axs[0].plot(losses, alpha=0.25)
         axs[0].plot(range(n-1, len(losses)), losses.unfold(0, n, 1).mean(1))
@@ -144,7 +145,7 @@ def plot(self:LRFinderCB):
     ax.set(xlabel='learning rate', ylabel='loss', ylim=(None, min(max(self.losses), self.limit())))
     return ax
 
-# %% ../nbs/05_schedule.ipynb #a7db0895
+# %% ../nbs/05_schedule.ipynb #a10b5527
 @patch
 def lr_find(self:Learner, plot=True, **kwargs): # Further arguments go to `LRFinderCB`
     "A suggestion for the learning rate; leaves model, optimiser and random state as they were"
@@ -156,8 +157,9 @@ def lr_find(self:Learner, plot=True, **kwargs): # Further arguments go to `LRFin
             self.fit(math.ceil(steps/max(len(self.dls.train), 1)), valid=False)
     except FloatingPointError: pass                           # that far, then
     finally: self.model.load_state_dict(weights); set_rng(rng)
+    rate = finder.suggestion()
     if plot: finder.plot()
-    return finder.suggestion()
+    return rate
 
 # %% ../nbs/05_schedule.ipynb #fbcb7456
 def kaiming_init(module, nonlinearity='relu'):
