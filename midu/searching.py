@@ -539,7 +539,7 @@ def check_search(n, keep, plan, budget, call):
     if None not in (plan, budget): raise ValueError("Give a plan or a budget, not both")
     resolved(plan or {}, n, call.get('num_inference_steps', 10**6))
     scales = [o.scale for b in opened.get() for o in getattr(b, 'plan', ())]
-    if any(isinstance(s, torch.Tensor) for s in scales):
+    if any(isinstance(s, (list, torch.Tensor)) for s in scales):
         raise ValueError("An open guide has a scale for each picture, and search goes on with some "
                          "of them only: give one number, or a function of the step")
 
