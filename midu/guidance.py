@@ -251,7 +251,8 @@ class guide(Block):
         stop:float=None, # … up to here
         every:int=None, # Each `every`-th step of it
         split:bool=None, # Run the half without the prompt apart? None: if large
-        batch:tuple=None # Layout of your own loop's: ('uncond', 'cond'), ('cond',) …
+        batch:tuple=None, # Layout of your own loop's: ('uncond', 'cond'), ('cond',) …
+        combine=sum # From a list, each objective's change of the noise, (n, …), to one
     ):
         self.asked = dict(scale=scale, rule=rule, start=start, stop=stop, every=every)
         self.objectives = [_objective(o) for o in _flat(what)]
@@ -259,6 +260,7 @@ class guide(Block):
         if not self.plan: raise ValueError("guide needs at least one scorer or Objective")
         self._find(denoisers_of(pipe))                      # is there such a layer?
         self.pipe, self.split, self.batch = weakref.ref(pipe), split, batch
+        self.combine = combine
         self.used, self.layers = False, {}
         self._forget()
     def settle(self):
@@ -432,16 +434,18 @@ def losses_of(terms, call, batch, seen, acts):
 # %% ../nbs/11_guidance.ipynb #79d962ab
 def change_of(seen, grads, noise, call):
     "The change of the prediction, (n, …); with rows for the histories"
-    change, terms, level = 0., [], call.step.level
+    changes, terms, level = {}, [], call.step.level
     for t, grad in zip(seen, grads):
         scale = t.scale
         if isinstance(scale, torch.Tensor): scale = scale.view(-1, *[1]*(noise.ndim-1))
         elif not scale: continue                            # it was only asked
-        change = change + t.objective.rule(level.b*grad, noise, scale)
+        change = t.objective.rule(level.b*grad, noise, scale)
+        changes.setdefault(t.guide, []).append(change)
         terms.append(t._replace(grad=grad))
     if not terms: return None
+    change = sum(g.combine(found) for g, found in changes.items())
     size = norm(change)
-    for g in dict.fromkeys(t.guide for t in terms):
+    for g in changes:
         own = [t for t in terms if t.guide is g]
         loss, grad = sum(t.loss for t in own), sum(t.grad for t in own)
         g.note(call, own[0].score, loss, norm(grad), size/norm(noise), size.isfinite())

@@ -807,7 +807,7 @@ def each(scorer, extra=None, **guided):
         rows = Rows(pipe, [scorer], n=len(seeds))
         call = {**call, **(extra or {})}
         found = drawn(rows, pipe, scorer, prompt, seeds, guided or None, call, sort=False)
-        return found.images, [found.spent/len(seeds)]*len(seeds)
+        return found.images, [found.spent/len(seeds)]*len(seeds), found.scores
     return way
 
 def among(scorer, n, extra=None, search=search, **how):
@@ -869,10 +869,11 @@ def run_way(pipe, key, way, prompt, seeds, call): # A DataFrame
     "One way on one prompt"
     import pandas as pd
     start = time.perf_counter()
-    images, spent = way(pipe, prompt, seeds, call)
+    images, spent, *scores = way(pipe, prompt, seeds, call)
     seconds = (time.perf_counter() - start)/len(seeds)
+    more = dict(score=scores[0]) if scores else {}       # what the head says at the end
     return pd.DataFrame(dict(family=key[0], number=float(key[1]), prompt=prompt, seed=seeds,
-                             image=images, spent=spent, seconds=seconds))
+                             image=images, spent=spent, seconds=seconds, **more))
 
 def kept_part(file, make): # A DataFrame
     "What is in a file; made and written first where there is none"
