@@ -29,7 +29,8 @@ setup(
                  *(f"Programming Language :: Python :: 3.{v}" for v in range(minimum, 14))],
     packages=find_namespace_packages(include=["midu", "midu.*"], exclude=["*__pycache__*"]), include_package_data=True,
     python_requires=f">={cfg['min_python']}", install_requires=words("requirements"),
-    extras_require={"dev": words("dev_requirements"), "study": words("study_requirements"), "ray": words("ray_requirements")},
+    extras_require={"dev": words("dev_requirements"), "study": words("study_requirements"), "ray": words("ray_requirements"),
+                    "page": words("page_requirements")},
     entry_points={"console_scripts": words("console_scripts"), "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False,
 )
