@@ -132,12 +132,12 @@ def shown(
     return to_xml(Div(P(f'{head}: {mean}', cls='midu-head'), row,
                       P(_caveat, style='opacity:.7'), cls='midu-pairs'))
 
-# %% ../nbs/30_page.ipynb #95a6fd57
+# %% ../nbs/30_page.ipynb #89851f7b
 def as_scorers(
     scorers=None # None: the shipped one; a folder or hub id, several; a head; {name: any of these}
 ) -> dict: # {name: scorer or `Objective`}
     "Scorers by the names that a page offers"
-    if scorers is None: scorers = {'the shipped scorer': None}
+    if scorers is None: scorers = {'shipped (simulated ratings)': None}
     if isinstance(scorers, (str, os.PathLike)): scorers = [scorers]
     if isinstance(scorers, (list, tuple)): scorers = {Path(s).name: s for s in scorers}
     if not isinstance(scorers, dict): scorers = {'the scorer': scorers}

@@ -12,7 +12,7 @@ from midu.searching import compare
 
 flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 steps = 8
-folder_name = 'my <b>own</b>'   # of a second scorer
+folder_name = 'my <b>own'   # of a second scorer
 
 # In the server's process: every connection and every name that is asked for goes into a file.
 server_code = """
@@ -95,7 +95,7 @@ def first_visit(page, models, out):
     wait_drawn(page, 'a house in the snow'); check(page, models, 'a house in the snow', models[1].recommended['scale'], [3, 4], 'first visit')
     shown = page.locator('.midu-pair img').evaluate_all('ims => ims.map(i => [i.complete, i.naturalWidth, i.width])')
     assert all(c and n == 64 and w >= 100 for c, n, w in shown), shown
-    page.get_by_label('Prompt').press('End'); page.screenshot(path=out/'page.png')
+    page.get_by_label('Prompt').press('End'); page.screenshot(path=out/'page.png', clip=dict(x=100, y=0, width=800, height=680))
     fill(page, 'an owl in a forest', scale='-8', n=1, seed=0); page.get_by_label('Prompt').press('Enter')
     wait_drawn(page, 'an owl in a forest'); check(page, models, 'an owl in a forest', -8., [0], 'away, by the Enter key')
     fill(page, 'an owl', scale='', n=1); press(page)
