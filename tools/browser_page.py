@@ -26,7 +26,7 @@ def watch(event, args):
     print('near' if place in near else 'outside', event, place, file=log)
 sys.addaudithook(watch)
 from midu.page import midu_page
-midu_page(port={port}, steps={steps}, at_once=2, scorer={scorers!r})
+midu_page(port={port}, steps={steps}, at_once=2, waiting=2, scorer={scorers!r})
 """
 
 def free_port():
@@ -136,6 +136,15 @@ def two_tabs(tabs, models):
     for i, (tab, (prompt, scale, n, seed)) in enumerate(zip(tabs, asks)): check(tab, models, prompt, scale, range(seed, seed+n), f'tab {i+1} of two')
     assert all(both), both; print('both tabs were being drawn at the same time')
 
+def full_queue(tabs):
+    "Two are drawn, two wait, the fifth is refused in a sentence; the waiting ones get their turn"
+    for i, tab in enumerate(tabs): fill(tab, f'a dog {i}', n=8 if i < 2 else 1)
+    for tab in tabs[:2]: press(tab); tab.get_by_text(re.compile(r'pair \d of 8')).first.wait_for()
+    for tab in tabs[2:4]: press(tab); tab.get_by_text(re.compile('queue')).first.wait_for()
+    press(tabs[4]); print('  error:', text := toast(tabs[4])); assert 'busy' in text, text
+    for i, tab in enumerate(tabs[:4]): wait_drawn(tab, f'a dog {i}')
+    print('two drawn, two waited, the fifth was refused')
+
 def phone(browser, url, asked, out):
     "Nothing sticks out on a phone"
     page = new_page(browser, url, asked, viewport=dict(width=390, height=844), has_touch=True, is_mobile=True, device_scale_factor=2)
@@ -163,7 +172,7 @@ def bound(process, port):
 @call_parse
 def main(
     out:str='browser', # Folder for screenshots
-    only:str='' # visit, typed, errors, scorer, tabs, phone, separated by commas; empty: all
+    only:str='' # visit, typed, errors, scorer, tabs, queue, phone, separated by commas; empty: all
 ):
     "Run all checks in headless Chromium"
     out, asked = Path(out), []; out.mkdir(parents=True, exist_ok=True)
@@ -181,7 +190,7 @@ def main(
             wait_for(url, server); bound(server, port)
             def tab(): return new_page(browser, url, asked)
             parts = dict(visit=lambda: first_visit(tab(), models, out), typed=lambda: typed_code(tab()), errors=lambda: errors(tab(), models),
-                         scorer=lambda: another_scorer(tab()), tabs=lambda: two_tabs([tab(), tab()], models), phone=lambda: phone(browser, url, asked, out))
+                         scorer=lambda: another_scorer(tab()), tabs=lambda: two_tabs([tab(), tab()], models), queue=lambda: full_queue([tab() for _ in range(5)]), phone=lambda: phone(browser, url, asked, out))
             for part in only.split(',') if only else parts: parts[part]()
             problems = [e for c in browser.contexts for q in c.pages for e in q.problems]; assert not problems, problems
             stayed_near(url, asked, log)
