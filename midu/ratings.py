@@ -604,7 +604,9 @@ def _sac_rows(db):
     rows = [dict(row=row, picture=iid, paths=paths.get(iid, []), rating=rating,
                  caption=caption.get(iid, ''), rater=people.get(sid, -1))
             for row, iid, rating, sid in t['ratings'] if rating is not None]
-    return sorted(rows, key=lambda r: (r['picture'], r['row']))
+    return sorted(rows, key=lambda r: (_is_id(r['picture']) and r['picture'], r['row']))
+
+def _is_id(v): return isinstance(v, int)
 
 def _first_inside(folder, paths):
     "The first of a picture's paths that is a file in the folder"
@@ -630,6 +632,7 @@ def load_sac(
     skips = Skips(on_error, db, skipped)
     def read(r, row):
         i = r['picture']
+        if not _is_id(i): raise ValueError(f"its picture is {i!r}, expected a number")
         if i not in files: files[i] = _first_inside(images, r['paths'])
         return {**r, 'path': files[i], 'rating': _rating(r['rating'], (1, 10))}
     kept = _kept([(r['row'], r) for r in rows], read, skips)
