@@ -19,8 +19,12 @@ def _command(name, kept=True):
     except KeyboardInterrupt:
         how = 'The same command goes on where it stopped' if kept else 'Nothing is kept'
         raise SystemExit(f"\n{name}: stopped. {how}") from None
-    except (ValueError, OSError, ImportError) as e:
-        raise SystemExit(f'{name}: {e}') from None
+    except (*_told, ImportError) as e: raise SystemExit(f'{name}: {e}') from None
+    except RuntimeError as e:                   # one of these in a callback
+        if not isinstance(e.__cause__, _told): raise
+        raise SystemExit(f'{name}: {e.__cause__}') from None
+
+_told = ValueError, OSError, FloatingPointError
 
 # %% ../nbs/28_commands.ipynb #3254b060
 def _list(name, text, kind=float):
@@ -53,7 +57,8 @@ def _rule(text): # Arguments for `guide`
     name, _, size = text.partition(':')
     if name == 'at_most' and size:
         from midu.guidance import at_most
-        return dict(rule=at_most(_list('rule', size)[0]))
+        size, = _list('rule', size)
+        if 0 < size < math.inf: return dict(rule=at_most(size))
     if name in ('raw', 'share') and not size: return dict(rule=name)
     raise ValueError(f"--rule is {text!r}; expected one of {', '.join(_rules)}")
 
@@ -75,6 +80,8 @@ def _call(negative, size): # More arguments for the pipeline
     "A negative prompt and a size, as far as they are given"
     out = dict(negative_prompt=negative) if negative else {}
     sides = _list('size', str(size).replace('x', ','), int) if size else []
+    if sides and (len(sides) > 2 or min(sides) < 1):
+        raise ValueError(f"--size is {size!r}; expected 768, or 768x512")
     if len(sides) == 1: sides *= 2
     if sides: out.update(zip(('width', 'height'), sides))
     return out
@@ -105,7 +112,10 @@ def _pipeline(model, device, half):
     import torch
     from midu.world import load_pipeline
     dtype = torch.float16 if half else torch.float32
-    pipe = load_pipeline(model or None, dtype, _device(device))
+    try: pipe = load_pipeline(model or None, dtype, _device(device))
+    except (KeyError, TypeError, AttributeError) as e:
+        raise ValueError(f"--model is {model!r}, which is no whole pipeline "
+                         f"({type(e).__name__}: {e})") from None
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -192,7 +202,7 @@ def midu_train(
         from midu.scorer import train_and_save
         from midu.store import FeatureStore
         _device(device)
-        _check_training(share, epochs, bs)
+        _check_training(share, epochs, bs, Path(out))
         how = dict(epochs=epochs, lr=lr, weight_decay=weight_decay, bs=bs, seed=seed)
         how.update(device=device or None, cbs=[ProgressCB()])
         features = FeatureStore(store, layer or None)
@@ -201,8 +211,10 @@ def midu_train(
     print(f'Next: midu_guide "…" --scorer {out} --scale …')
 
 # %% ../nbs/28_commands.ipynb #f0ea8087
-def _check_training(share, epochs, bs):
-    "Numbers that cannot be meant"
+def _check_training(share, epochs, bs, out):
+    "What cannot be meant"
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file; expected a folder for the scorer")
     if not 0 < share < 1:
         raise ValueError(f"--share is {share}; expected between 0 and 1")
     if min(epochs, bs) < 1:
@@ -300,6 +312,7 @@ def midu_guide(
         how = _how(steps, cfg, min(n, 8), start, stop, negative, size, rule)
         models = _models(model, scorer, device, half)
         scales, seeds = [0., _scale(models[1], scale, rule)], range(seed, seed+n)
+        if not scales[1]: raise ValueError("--scale is 0, which is no guidance")
         t = _drawn(models, [prompt], scales, seeds, out, not model, **how)
         _before_after(t, Path(out))
 
@@ -343,13 +356,10 @@ def _lines(file): return io.StringIO(file.read_text(encoding='utf-8'), newline='
 
 def _open(file, size):
     "A picture in RGB, cropped to a square; None, and a word about it, if it is none"
-    from PIL import Image, ImageOps
-    try:
-        with Image.open(file) as im:
-            im = ImageOps.exif_transpose(im).convert('RGB')
-        return ImageOps.fit(im, (size, size))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        print(f'midu_score: {file} was left out: {e}', file=sys.stderr)
+    from PIL import ImageOps
+    from midu.ratings import PictureError, open_picture
+    try: return ImageOps.fit(open_picture(file), (size, size))
+    except PictureError as e: print(f'midu_score: left out {e}', file=sys.stderr)
 
 # %% ../nbs/28_commands.ipynb #a8481c6c
 def _scored(file):
@@ -383,6 +393,7 @@ def midu_score(
         done = {name for name, _ in _scored(out)} if out else set()
         todo = [(p, name) for p, name in files if name not in done]
         models = _models(model, scorer, device, half)
+        _check_scoring(bs, timestep, models[0].scheduler)
         with _written_to(out) as f:
             write = csv.writer(f, lineterminator='\n')
             if not out: write.writerow(['file', 'score'])
@@ -392,6 +403,13 @@ def midu_score(
                 f.flush()
 
 # %% ../nbs/28_commands.ipynb #3a7ac51e
+def _check_scoring(bs, timestep, scheduler):
+    "Numbers that cannot be meant"
+    n = scheduler.config.num_train_timesteps
+    if bs < 1: raise ValueError(f"--bs is {bs}; expected at least 1")
+    if not 0 <= timestep < n:
+        raise ValueError(f"--timestep is {timestep}; expected 0 to {n-1}")
+
 def _written_to(out):
     "A file to write to the end of; none: the screen"
     if not out: return nullcontext(sys.stdout)

@@ -9,7 +9,7 @@ __all__ = ['tastes', 'table_kinds', 'sac_urls', 'sources', 'to_scale', 'colourfu
            'rated_source', 'one_each', 'rater_bias', 'fair_ratings', 'rating_ceiling']
 
 # %% ../nbs/06_ratings.ipynb #d21b57d5
-import io, json, os, re, shutil, sqlite3, tarfile, warnings
+import csv, io, json, os, re, shutil, sqlite3, tarfile, warnings
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
@@ -217,7 +217,9 @@ def _source(source):
     if isinstance(source, bytes): return nameless, io.BytesIO(source)
     if isinstance(source, Image.Image):
         return getattr(source, 'filename', '') or nameless, source
-    if not isinstance(source, dict): return str(source), source
+    if isinstance(source, (str, Path)): return str(source), source
+    if not isinstance(source, dict): raise PictureError(
+        f"a picture is {source!r:.40}; expected a path, bytes or a PIL picture")
     path, data = source.get('path') or '', source.get('bytes')
     return path or nameless, path if data is None else io.BytesIO(data)
 
@@ -228,9 +230,6 @@ def _reason(e):
     return text or type(e).__name__
 
 # %% ../nbs/06_ratings.ipynb #d5abb985
-_unreadable = (OSError, ValueError, SyntaxError, TypeError, EOFError, MemoryError,
-               OverflowError, IndexError, KeyError, Image.DecompressionBombError)
-
 def open_picture(
     source, # A path, bytes, a PIL picture, or a dict with `bytes` and `path` (`datasets`)
     background='white', # What is behind transparent pixels
@@ -239,15 +238,20 @@ def open_picture(
     "A picture as a viewer shows it, read to its last row; else a `PictureError`"
     name, source = _source(source)
     try:
+        if isinstance(source, Image.Image): return _shown(source, background, max_pixels)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            im = source if isinstance(source, Image.Image) else Image.open(source)
-        if im.width*im.height > max_pixels:
-            raise ValueError(f"{im.width}×{im.height} pixels are more than {max_pixels}")
-        im.load()                                          # the first of several frames
-        turned = ImageOps.exif_transpose(im)
-        return _flat(_in_srgb(turned), background)
-    except _unreadable as e: raise PictureError(f"{name}: {_reason(e)}") from e
+            im = Image.open(source)
+        with im: return _shown(im, background, max_pixels)
+    except Exception as e:              # decoders raise whatever they like
+        raise PictureError(f"{name}: {_reason(e)}") from e
+
+def _shown(im, background, max_pixels):
+    "A picture decoded, turned, in sRGB, without transparency"
+    if im.width*im.height > max_pixels:
+        raise ValueError(f"{im.width}×{im.height} pixels are more than {max_pixels}")
+    im.load()                                              # the first of several frames
+    return _flat(_in_srgb(ImageOps.exif_transpose(im)), background)
 
 # %% ../nbs/06_ratings.ipynb #c7a33f63
 def _several(v):
@@ -263,7 +267,7 @@ def _number(v):
         raise ValueError(f"rating {v!r} is several numbers (counts of each rating?); "
                          "give their mean")
     if v is None or not str(v).strip(): raise ValueError("no rating")
-    try: number = float('' if isinstance(v, bool) else v)
+    try: number = float('' if isinstance(v, bool) or '_' in str(v) else v)
     except (TypeError, ValueError): number = np.nan
     if not np.isfinite(number): raise ValueError(f"rating {v!r} is not a number")
     return number
@@ -333,8 +337,11 @@ def inside(
     raise ValueError(f"there is no file {path} in {folder}")
 
 # %% ../nbs/06_ratings.ipynb #e7c9731c
+_fault = 'what is wrong with this row'       # a column, where there is such a row
+
 def _row(row, i, scale, images):
     "A row's values, checked; the same file is the same picture"
+    if row.get(_fault): raise ValueError(row[_fault])
     path = inside(images, row['path']) if 'path' in row else None
     out = dict(row=i, at=i, path=path, caption=_caption(row.get('caption', '')),
                rating=_rating(row['rating'], scale), rater=_name(row.get('rater')),
@@ -422,6 +429,7 @@ def as_rated(
     names = dict(path=image, caption=caption, rating=rating, rater=rater, picture=picture)
     _need(ds, names.values(), file or 'The dataset')
     if images is None: del names['path']
+    if _fault in ds.column_names: names[_fault] = _fault
     columns = {k: ds[c][:] for k, c in names.items() if c}
     rows = [(i, {k: v[i] for k, v in columns.items()}) for i in range(len(ds))]
     skips = Skips(on_error, file, skipped)
@@ -446,33 +454,51 @@ def _full_paths(image, kept, n):
 
 # %% ../nbs/06_ratings.ipynb #8ad9156e
 def _as_text(values):
-    "A column that JSON gave several types to, as text"
+    "A column that JSON gave several types to, or numbers that no column can hold, as text"
     kinds = {type(v) for v in values if v is not None}
     mixed = len(kinds) > 1 and kinds != {int, float}
-    if not mixed and not kinds & {list, dict}: return values
+    large = any(isinstance(v, int) and abs(v) >= 2**63 for v in values)
+    if kinds == {str}: return [v and _whole_text(v) for v in values]
+    if not mixed and not large and not kinds & {list, dict}: return values
     def text(v): return v if v is None or isinstance(v, str) else json.dumps(v)
     return [text(v) for v in values]
 
 # %% ../nbs/06_ratings.ipynb #458245c5
 def _csv(file):
     "A CSV file, its separator guessed from the first line"
-    import pandas as pd
-    with file.open(encoding='utf-8-sig') as f: head = f.readline()
-    sep = max(',;\t', key=head.count)
-    return pd.read_csv(file, sep=sep, dtype=str, keep_default_na=False,
-                       encoding='utf-8-sig').to_dict('list')
+    with file.open(encoding='utf-8-sig', newline='') as f:
+        bare = re.sub('"[^"]*"', '', f.readline())
+        f.seek(0)
+        try: head, *rows = csv.reader(f, delimiter=max(',;\t', key=bare.count))
+        except csv.Error as e: raise ValueError(e) from None
+    return _columns([_csv_row(head, r) for r in rows if r], head)
 
+def _csv_row(head, row):
+    "A row as a dict; with what is wrong if it has more or fewer fields than the head"
+    if len(row) == len(head): return dict(zip(head, row))
+    open_quote = ' (a quotation mark that is not closed?)'*('\n' in ''.join(row))
+    return {_fault: f'it has {len(row)} fields, expected {len(head)}{open_quote}'}
+
+# %% ../nbs/06_ratings.ipynb #36dbf36b
 def _jsonl(file):
     "JSON Lines, an object a line"
-    rows = []
-    for i, line in enumerate(file.read_text(encoding='utf-8-sig').split('\n'), 1):
-        if not line.strip(): continue
-        try: rows.append(json.loads(line))
-        except ValueError as e: raise ValueError(f"line {i}: {e}") from None
-        if isinstance(rows[-1], dict): continue
-        raise ValueError(f"line {i} is no object in braces")
-    keys = dict.fromkeys(k for r in rows for k in r)
+    lines = file.read_text(encoding='utf-8-sig').split('\n')
+    return _columns([_json_row(i, v) for i, v in enumerate(lines, 1) if v.strip()])
+
+def _json_row(i, line):
+    "A line as a dict; with what is wrong if it is none"
+    try: row = json.loads(line)
+    except (ValueError, RecursionError) as e: return {_fault: f'line {i}: {e}'}
+    return row if isinstance(row, dict) else {_fault: f'line {i} is no object in braces'}
+
+def _columns(rows, names=()):
+    "Rows as columns that a dataset can hold"
+    keys = dict.fromkeys([*names, *(k for r in rows for k in r)])
     return {k: _as_text([r.get(k) for r in rows]) for k in keys}
+
+def _whole_text(v):
+    "Text without halves of characters"
+    return v.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
 
 def _parquet(file):
     "A parquet file as a dataset"
@@ -578,7 +604,9 @@ def _sac_rows(db):
     rows = [dict(row=row, picture=iid, paths=paths.get(iid, []), rating=rating,
                  caption=caption.get(iid, ''), rater=people.get(sid, -1))
             for row, iid, rating, sid in t['ratings'] if rating is not None]
-    return sorted(rows, key=lambda r: (r['picture'], r['row']))
+    return sorted(rows, key=lambda r: (_is_id(r['picture']) and r['picture'], r['row']))
+
+def _is_id(v): return isinstance(v, int)
 
 def _first_inside(folder, paths):
     "The first of a picture's paths that is a file in the folder"
@@ -604,6 +632,7 @@ def load_sac(
     skips = Skips(on_error, db, skipped)
     def read(r, row):
         i = r['picture']
+        if not _is_id(i): raise ValueError(f"its picture is {i!r}, expected a number")
         if i not in files: files[i] = _first_inside(images, r['paths'])
         return {**r, 'path': files[i], 'rating': _rating(r['rating'], (1, 10))}
     kept = _kept([(r['row'], r) for r in rows], read, skips)

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['pictures_file', 'readers', 'written', 'checksum', 'write_shard', 'Shard', 'shard_fault', 'plan_pictures',
            'read_pictures', 'shard_file', 'keys_by_shard', 'lacking', 'fingerprint', 'as_settings', 'pipeline_settings',
-           'store_name', 'check_settings', 'claim', 'FeatureStore', 'StoreBatches']
+           'store_name', 'read_settings', 'check_settings', 'claim', 'FeatureStore', 'StoreBatches']
 
 # %% ../nbs/08_store.ipynb #780854a7
-import functools, hashlib, json, math, os, re, time, types, uuid
+import functools, hashlib, json, math, os, re, sys, time, types, uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
@@ -73,7 +73,10 @@ class Shard:
 
     def _where(self, v, start):
         "Type, shape and first byte of a tensor"
-        return self.types[v['dtype']], tuple(v['shape']), start + v['data_offsets'][0]
+        (first, last), dtype = v['data_offsets'], self.types[v['dtype']]
+        if last-first != math.prod(v['shape'])*dtype.itemsize:
+            raise ValueError(f"{self.file} has a wrong header")
+        return dtype, tuple(v['shape']), start+first
 
     def __len__(self): return self.tensors['key'][1][0]
 
@@ -183,6 +186,7 @@ def _lack(file, keys, store, verify):
     if not file.exists(): return 'missing'
     if fault := shard_fault(file, store, verify): return fault
     sh = Shard(file)
+    if not {'key', 'timestep'} <= sh.tensors.keys(): return 'damaged (header)'
     held = {*sh.tensor('key').tolist(), *sh.skipped}
     return '' if held.issuperset(keys.tolist()) else 'incomplete'
 
@@ -190,16 +194,18 @@ def _lack(file, keys, store, verify):
 def fingerprint(x) -> str: # 16 hexadecimal digits
     "Changes with a value's contents: weights, a function's code and what it refers to"
     h = hashlib.blake2b(digest_size=8)
-    for part in _parts(x, ()): h.update(part); h.update(b'\0')
+    for part in _parts(x, {}): h.update(part); h.update(b'\0')
     return h.hexdigest()
 
 def _parts(x, seen):
     "Bytes that tell `x` from other values"
     x = getattr(x, '_orig_mod', x)                     # of `torch.compile`
     yield type(x).__qualname__.encode()
-    if id(x) in seen: return
+    if id(x) in seen: return (yield f'{seen[id(x)][0]}'.encode())
     kind = next(k for k in _kinds if isinstance(x, k))
-    yield from _kinds[kind](x, (*seen, id(x)))
+    seen[id(x)] = len(seen), x
+    yield from _kinds[kind](x, seen)
+    if kind not in (types.FunctionType, type): del seen[id(x)]  # those tell once
 
 def _each(values, seen):
     for v in values: yield from _parts(v, seen)
@@ -230,14 +236,28 @@ def _of_module(x, seen):
     for k, v in sorted(x.state_dict().items()):
         yield k.replace('_orig_mod.', '').encode()
         yield from _parts(v, seen)
-    own = {k: v for k, v in vars(x).items() if k[0] != '_' and k not in _passing}
-    yield from _each([_config(x), own], seen)
+    yield from _of_layers(x, seen)
 
+def _of_layers(x, seen):
+    "What a module and its layers are; where there is a config, that says it"
+    config = _config(x)
+    hidden = {k for k in vars(x) if k[0] == '_'} if config else vars(torch.nn.Module())
+    own = {k: v for k, v in vars(x).items() if k not in {*hidden, *_passing}}
+    yield from _each([config, own], seen)
+    if config: return
+    yield from _parts(type(x), seen)
+    for name, layer in x.named_children():
+        yield name.encode()
+        yield from _of_layers(getattr(layer, '_orig_mod', layer), seen)
+
+# %% ../nbs/08_store.ipynb #2b13d881
 _passing = ('training', 'config', 'generation_config', 'name_or_path', 'warnings_issued',
-            'transformers_version', 'use_slicing')
+            'transformers_version', 'use_slicing', 'forward', 'hf_device_map',
+            '_hf_hook', '_old_forward', '_midu', '_is_torch_compile', '_compiled_call_impl')
 
 def _config(x) -> dict:
     "The settings of a model or scheduler of diffusers or transformers"
+    if isinstance(x, type): return {}
     config = getattr(x, 'config', None)
     if hasattr(config, 'to_dict'): config = config.to_dict()
     if not isinstance(config, dict): return {}
@@ -252,12 +272,34 @@ def _of_code(x, seen):
 def _of_method(x, seen): yield from _each([x.__func__, x.__self__], seen)
 def _of_function(x, seen):
     "Its code, and the values that it takes from outside"
-    names = [n for n in x.__code__.co_names if n in x.__globals__]
-    outside = {n: v for n in names if not _is_module(v := x.__globals__[n])}
-    cells = [c.cell_contents for c in x.__closure__ or ()]
+    names = {*_names(x.__code__)}
+    outside = {n: _read(v, names) for n, v in x.__globals__.items() if n in names}
+    cells = [_inside(c) for c in x.__closure__ or ()]
     yield from _each([x.__code__, cells, x.__defaults__, x.__kwdefaults__, outside], seen)
 
-def _is_module(v): return isinstance(v, types.ModuleType)
+def _names(code):
+    "Names that a function's code reads, and those of functions inside it"
+    yield from code.co_names
+    for c in code.co_consts:
+        if isinstance(c, types.CodeType): yield from _names(c)
+
+def _inside(cell):
+    try: return cell.cell_contents
+    except ValueError: return 'empty'            # not yet assigned
+
+# %% ../nbs/08_store.ipynb #21c03019
+def _read(v, names):
+    "A value from outside; of a module of one's own, what is read of it"
+    if not isinstance(v, types.ModuleType): return v
+    if _is_library(v.__name__): return v.__name__
+    return {k: u for k, u in vars(v).items() if k in names}
+
+def _is_library(module):
+    "Is it Python's own, installed, or this package? Its code is taken as it is"
+    top = module.partition('.')[0]
+    if top == 'midu' or top in sys.stdlib_module_names: return True
+    file = str(getattr(sys.modules.get(top), '__file__', ''))
+    return 'site-packages' in file or 'dist-packages' in file
 
 _kinds |= {types.CodeType: _of_code, types.FunctionType: _of_function,
            types.MethodType: _of_method}
@@ -265,17 +307,45 @@ _kinds |= {types.CodeType: _of_code, types.FunctionType: _of_function,
 # %% ../nbs/08_store.ipynb #b3c46b04
 def _of_partial(x, seen): yield from _each([x.func, x.args, x.keywords], seen)
 def _of_generator(x, seen): yield from _parts(x.get_state(), seen)
-def _of_class(x, seen): yield x.__qualname__.encode()
-def _of_object(x, seen):
-    "What it keeps under names without an underscore"
-    kept = {k: v for k, v in getattr(x, '__dict__', {}).items() if k[0] != '_'}
-    if config := _config(x): kept['config'] = config
-    if kept: return (yield from _parts(kept, seen))
-    name = getattr(x, '__qualname__', repr(x))
-    yield re.sub(r' at 0x\w+', '', name).encode()
+def _of_class(x, seen):
+    "Its name; of one's own, also its methods and values"
+    yield x.__qualname__.encode()
+    own = [vars(c) for c in x.__mro__ if not _is_library(c.__module__)]
+    for names in own:
+        kept = {k: getattr(v, '__func__', v) for k, v in names.items()
+                if k[:2] != '__' or isinstance(v, types.FunctionType)}
+        yield from _of_dict(kept, seen)
+
+def _of_property(x, seen): yield from _each([x.fget, x.fset, x.fdel], seen)
+def _of_slot(x, seen): yield x.__name__.encode()
 
 _kinds |= {functools.partial: _of_partial, torch.Generator: _of_generator,
-           type: _of_class, object: _of_object}
+           type: _of_class, property: _of_property,
+           types.MemberDescriptorType: _of_slot}
+
+# %% ../nbs/08_store.ipynb #2a88287c
+def _of_object(x, seen):
+    "Its class, and what it keeps"
+    if config := _config(x):
+        kept = {k: v for k, v in vars(x).items() if k[0] != '_'}
+        return (yield from _parts(dict(kept, config=config), seen))
+    yield from _parts(type(x), seen)
+    kept = vars(x) if '__wrapped__' in getattr(x, '__dict__', ()) else _state(x)
+    if not isinstance(kept, str): return (yield from _parts(kept, seen))
+    yield _plain(kept).encode()
+
+def _plain(text): return re.sub(r' at 0x\w+', '', text)
+
+def _state(x):
+    "What pickle would write of an object itself; else its name and attributes"
+    told = getattr(x, '_fingerprint', None)                # of a `datasets.Dataset`
+    if isinstance(told, str): return told
+    try: found = x.__reduce_ex__(4)
+    except Exception: return {**getattr(x, '__dict__', {}), 'repr': _plain(repr(x))}
+    if isinstance(found, str): return found
+    return [list(v) if hasattr(v, '__next__') else v for v in found[1:]]
+
+_kinds[object] = _of_object
 
 # %% ../nbs/08_store.ipynb #a41806f6
 def as_settings(**kwargs) -> dict: # As JSON gives it back
@@ -315,12 +385,19 @@ def _short(v):
     text = str(v)
     return text if len(text) < 80 else text[:77]+'…'
 
+def read_settings(file, *needed) -> dict:
+    "The settings that a folder was made with; `needed` are keys that must be there"
+    try: found = json.loads(Path(file).read_text('utf-8'))
+    except ValueError: found = None
+    if isinstance(found, dict) and found.keys() >= {*needed}: return found
+    raise ValueError(f"{file} is damaged: put a copy of it back, or use another folder")
+
 def check_settings(folder, settings, name='meta.json', results='shard-*'):
     "Refuse a folder that was made with other settings, or that is full of something else"
     folder = Path(folder)
     if (folder/name).exists():
         if not any(folder.glob(results)): return
-        return _differences(folder, json.loads((folder/name).read_text('utf-8')), settings)
+        return _differences(folder, read_settings(folder/name), settings)
     there = [f.name for f in folder.glob('*')]
     if all(f[0] == '.' or f.endswith('.partial') for f in there): return
     raise ValueError(f"{folder} is not empty and holds no {name}; give a new folder")
@@ -373,7 +450,7 @@ class FeatureStore:
         self.folder = Path(folder)
         if not (self.folder/'meta.json').exists():
             raise FileNotFoundError(f"{self.folder} holds no feature store (no meta.json)")
-        self.meta = json.loads((self.folder/'meta.json').read_text('utf-8'))
+        self.meta = read_settings(self.folder/'meta.json', 'layers')
         there = self.meta['layers']
         self.layer = there[0] if layer is None else layer
         if self.layer not in there:
@@ -399,8 +476,10 @@ def _open(self:FeatureStore, table, verify):
     self.shards = [Shard(f) for f in files if f.exists()]
     self.first = np.cumsum([0]+[len(s) for s in self.shards])  # row where each begins
     key, time = [torch.cat([s.tensor(k) for s in self.shards]) for k in ('key', 'timestep')]
-    order = table['key'].argsort()
-    at = order[torch.searchsorted(table['key'][order], key)]
+    order, last = table['key'].argsort(), len(table['key'])-1
+    at = order[torch.searchsorted(table['key'][order], key).clamp(max=last)]
+    if (table['key'][at] != key).any() or any(self.layer not in s.tensors for s in self.shards):
+        raise ValueError(f"A shard of {self.folder} is damaged; run `extract` again, it finds it")
     wanted = table['number'][at] >= 0
     self.rows = np.flatnonzero(wanted.numpy())                 # where ours lie
     self.timestep, at = time[wanted], at[wanted]

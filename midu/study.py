@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from fastcore.basics import patch
-from PIL import Image, ImageOps
+from PIL import Image
 
 # %% ../nbs/18_study.ipynb #5d99e894
 def _pair(table, row, scale, base, arms):
@@ -57,14 +57,11 @@ def attention_checks(
 # %% ../nbs/18_study.ipynb #27f6a65a
 def _as_seen(im):
     "A picture (PIL, or the bytes of a file) in RGB, as a viewer shows it"
-    if isinstance(im, (bytes, bytearray)): im = Image.open(io.BytesIO(im))
-    if not isinstance(im, Image.Image):
-        raise TypeError(f"A picture is a {type(im).__name__}, "
-                        "expected a PIL picture or the bytes of a file")
-    im = ImageOps.exif_transpose(im)
-    if not im.has_transparency_data: return im.convert('RGB')
-    white = Image.new('RGBA', im.size, 'white')
-    return Image.alpha_composite(white, im.convert('RGBA')).convert('RGB')
+    from midu.ratings import open_picture       # here: whoever only chooses needs no torch
+    if isinstance(im, bytearray): im = bytes(im)
+    if isinstance(im, (bytes, Image.Image)): return open_picture(im)
+    raise TypeError(f"A picture is a {type(im).__name__}, "
+                    "expected a PIL picture or the bytes of a file")
 
 def bare_picture(im): # (name, PNG bytes)
     "A picture's pixels and nothing else: a name made from them, and a PNG without notes"
@@ -93,7 +90,9 @@ def _told(file):
     except sqlite3.Error as e:
         for piece, (kind, number, what) in _troubles.items():
             if piece in str(e): break
-        else: raise
+        else:
+            if not isinstance(e, sqlite3.DatabaseError): raise
+            kind, number, what = ValueError, None, 'is not a study, or damaged'
         text = f"{file} {what} (SQLite: {e})"
         raise (kind(text) if number is None else kind(number, text)) from None
 
@@ -131,11 +130,28 @@ def _row(pair, kind, pictures):
     for side in 'ab':
         names[side], png = bare_picture(pair[side])
         pictures[names[side]] = png
-    kinds = dict(seed=int, scale_a=float, scale_b=float)
+    kinds = dict(seed=_seed, scale_a=float, scale_b=float)
     def value(k):
-        if pair.get(k) is not None: return kinds.get(k, str)(pair[k])
+        if pair.get(k) is not None: return kinds.get(k, _text)(pair[k])
     values = [value(k) for k in _columns[1:-2]]
     return (kind, *values, names['a'], names['b'])
+
+def _text(v): return str(v).encode().decode()    # an error where it cannot be written
+def _seed(v):
+    if abs(int(v)) < 2**63: return int(v)
+    raise ValueError(f"seed is {v}; expected a whole number below 2^63")
+
+# %% ../nbs/18_study.ipynb #82fe22b0
+def _rows(pairs, checks): # (rows, {name: PNG})
+    "All pairs as rows, and their pictures; an error names the pair"
+    rows, pngs = [], {}
+    for kind, found in dict(pair=pairs, check=checks).items():
+        for i, p in enumerate(found):
+            where = f'{kind.capitalize()} {i}'
+            try: rows.append(_row(p, kind, pngs))
+            except TypeError as e: raise TypeError(f"{where}: {e}") from e
+            except ValueError as e: raise ValueError(f"{where}: {e}") from e
+    return rows, pngs
 
 # %% ../nbs/18_study.ipynb #b903a51c
 def _may_write(file):
@@ -168,11 +184,12 @@ class Study:
         self.file, self.lock = Path(file), threading.RLock()
         pairs = pairs if pairs is None else list(pairs)
         _check_arguments(self.file, pairs, repeats, per_rater)
+        found = pairs and _rows(pairs, list(checks))       # before there is a file
         self.read_only = read_only or not _may_write(self.file)
         with _told(self.file): self.db = _connect(self.file, self.read_only)
         try:
             settings = dict(repeats=repeats, per_rater=per_rater, seed=seed)
-            if pairs is not None: self._begin(pairs, list(checks), settings)
+            if pairs is not None: self._begin(*found, settings)
             self._check_tables()
         except BaseException: self.db.close(); raise
         self.settings = json.loads(self._meta('settings'))
@@ -245,11 +262,8 @@ def _differences(old, new):
 
 # %% ../nbs/18_study.ipynb #57aa1d2d
 @patch
-def _begin(self:Study, pairs, checks, settings):
+def _begin(self:Study, rows, pngs, settings):
     "Write pairs and pictures into a new file, or check that they are the ones it holds"
-    pngs = {}
-    rows = [_row(p, 'pair', pngs) for p in pairs]
-    rows += [_row(p, 'check', pngs) for p in checks]
     if self.read_only: return self._compare(rows, settings)
     with self.transaction() as db:
         if not self.one("SELECT 1 FROM sqlite_master"):

@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 from .features import check_call, picture_size
 from .store import as_settings, claim, fingerprint
-from .store import pipeline_settings, store_name, written
+from .store import pipeline_settings, read_settings, store_name, written
 from .guidance import guide
 from .scorer import Scorer, score_pictures
 
@@ -316,7 +316,7 @@ def load_table(folder) -> Table: # With all its scales, in ascending order
     folder = Path(folder)
     if not (folder/'sweep.json').exists():
         raise FileNotFoundError(f"{folder} holds no sweep (no sweep.json)")
-    settings = json.loads((folder/'sweep.json').read_text('utf-8'))
+    settings = read_settings(folder/'sweep.json')
     def place(f): _, scale, k = f.stem.split('_'); return float(scale), k
     files = sorted(folder.glob('part_*.parquet'), key=place)
     if not files:
