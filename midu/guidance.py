@@ -224,7 +224,7 @@ def _numbers(scale, rule):
         f"scale is {scale!r}; expected a finite number, one a picture, "
         "or a function of the step")
     if rule == 'share' and (found.abs() > 1).any(): warn(
-        f"scale is {scale!r}: changed by more than the whole noise")
+        f"scale is {scale!r}, a share of the noise above 1")
     return [float(v) for v in scale] if found.ndim else float(scale)
 
 # %% ../nbs/11_guidance.ipynb #774337db
