@@ -8,11 +8,12 @@ __all__ = ['rules', 'defaults', 'columns', 'Term', 'gradient_in_forward', 'norm'
            'follow']
 
 # %% ../nbs/11_guidance.ipynb #30e3b0fb
-import dataclasses, math, os, threading, warnings, weakref
+import dataclasses, math, os, threading, weakref
 from collections import namedtuple
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
 from functools import partial
+from warnings import warn
 import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -20,6 +21,7 @@ from fastcore.basics import patch
 from .hooks import find_module, map_tensors, pick
 from .pipelines import Batch, Block, Patch, core_of, denoisers_of
 from .pipelines import looks_across, prediction_of, understand
+from .scorer import load_scorer
 
 # %% ../nbs/11_guidance.ipynb #fc410c55
 def _size(grads):
@@ -32,8 +34,7 @@ def _size(grads):
 def _pull(acts, losses, leaf):
     "Gradients at the latents: through the heads, then through the denoiser"
     for k, v in acts.items():
-        if not v.requires_grad: raise ValueError(
-            f"What {k} gives does not depend on the latents, so it cannot guide them")
+        if not v.requires_grad: raise ValueError(f"{k} does not depend on the latents")
     is_half = torch.float16 in [v.dtype for v in (leaf, *acts.values())]
     acts = {k: v.to(torch.promote_types(v.dtype, torch.float32)) for k, v in acts.items()}
     tips = {k: v.detach().requires_grad_() for k, v in acts.items()}
@@ -63,12 +64,12 @@ def gradient_in_forward(
     thread = threading.get_ident()
     def look(name, module, inp, out):
         if name in acts or threading.get_ident() != thread: return
-        acts[name] = out if isinstance(out, torch.Tensor) else pick(out, name)
+        acts[name] = out if torch.is_tensor(out) else pick(out, name)
         if len(acts) < len(reads): return
         grads.extend(_pull(acts, losses, leaf))
-        acts.update(dict.fromkeys(acts))                   # let go of the graph
+        acts.update(dict.fromkeys(acts))  # let go of the graph
         torch.set_grad_enabled(False)
-        if isinstance(out, torch.Tensor): return out.detach()
+        if torch.is_tensor(out): return out.detach()
         return map_tensors(out, torch.Tensor.detach)
     with ExitStack() as stack, torch.enable_grad():
         for k, v in reads.items():
@@ -124,8 +125,8 @@ class Objective:
     head:object # From what it reads to a prediction
     loss:object=None # From a prediction to a loss a picture, (n,); None: minus it
     reads:object=None # A layer, several; 'latents'; 'x0'; None: the head's `layer`
-    scale:object=None # A number, one a picture, or a function of the `Step`
-    rule:object=None # 'raw', 'share', share(.1), at_most(.1), or a function
+    scale:object=None # As `guide` takes it, a function of the `Step` too
+    rule:object=None # As `guide` takes it
     start:float=None # The window in fractions of the steps …
     stop:float=None # … up to here
     every:int=None # Each `every`-th step of it
@@ -133,11 +134,10 @@ class Objective:
     def __post_init__(self):
         head, self.reads = self.head, self.reads or getattr(self.head, 'layer', None)
         if not callable(getattr(head, 'score', head)):
-            raise TypeError(f"An objective needs a scorer or another callable, got {head!r}")
+            raise TypeError(f"{head!r} is no scorer: did you mean scale={head!r}?")
         if not self.reads: raise ValueError(f"{type(head).__name__} does not say which "
             "layer it reads: give Objective(..., reads='mid_block')")
-        self.is_one = isinstance(self.reads, str)
-        self.names = (self.reads,) if self.is_one else tuple(self.reads)
+        self.names = tuple([self.reads] if isinstance(self.reads, str) else self.reads)
         self._take(head)
 
 # %% ../nbs/11_guidance.ipynb #7f120f73
@@ -163,10 +163,10 @@ def __call__(self:Objective,
     call=None # The denoiser's inputs by name, for heads that need more
 ) -> tuple: # Scores and losses, (n,) each
     "What the head says, and what the loss makes of it"
-    if isinstance(acts, torch.Tensor): acts = {self.names[0]: acts}
+    if torch.is_tensor(acts): acts = {self.names[0]: acts}
     acts = {k: self._fit(acts[k]) for k in self.names}
     first, n = acts[self.names[0]], len(acts[self.names[0]])
-    inputs = [first if self.is_one else acts]
+    inputs = [first if isinstance(self.reads, str) else acts]
     if self.needs_call:
         t = torch.as_tensor(call['timestep'], device=first.device)
         inputs.append(self._fit(t.reshape(-1).expand(n)))
@@ -174,10 +174,10 @@ def __call__(self:Objective,
         inputs.append(map_tensors(call.get('encoder_hidden_states'), self._fit))
     prediction = getattr(self.head, 'score', self.head)(*inputs)
     loss = (self.loss or torch.neg)(prediction)
-    if getattr(loss, 'shape', None) != (n,):
-        is_a = f'has shape {tuple(loss.shape)}' if hasattr(loss, 'shape') else f'is {loss!r}'
-        raise ValueError(f"The loss {is_a}, expected one number a sample: ({n},)")
-    is_score = getattr(prediction, 'shape', None) == loss.shape
+    got = getattr(loss, 'shape', loss)
+    if got != (n,): raise ValueError(
+        f"The loss is {got}, expected one number a sample: ({n},)")
+    is_score = getattr(prediction, 'shape', None) == got
     return (prediction if is_score else -loss).detach(), loss
 
 # %% ../nbs/11_guidance.ipynb #378d2638
@@ -194,7 +194,7 @@ def settled(o:Objective, advice:dict=None, **asked) -> Objective:
     told = _given(asked) | _given(vars(o))
     if advice is None: advice = recommended(o.head)
     rule, its = [as_rule((defaults | advice | d)['rule']) for d in (told, {})]
-    if 'rule' in told:                        # of the advice only its scale
+    if 'rule' in told:  # of the advice only its scale
         advice = {k: v for k, v in advice.items() if k == 'scale' and rule is its}
     if rule.__name__.startswith('share('): advice.setdefault('scale', 1.)
     whole = defaults | advice | told | dict(rule=rule)
@@ -209,10 +209,8 @@ def _checked(o):
         f"The window is start={o.start}, stop={o.stop}; expected 0 ≤ start ≤ stop ≤ 1")
     if not isinstance(o.every, int) or o.every < 1:
         raise ValueError(f"every is {o.every!r}; expected a whole number from 1")
-    o.is_zero = False
-    if callable(o.scale): return o
-    o.scale = _numbers(o.scale, o.rule.__name__)
-    o.is_zero = not torch.tensor(o.scale).any()
+    if not callable(o.scale): o.scale = _numbers(o.scale, o.rule.__name__)
+    o.is_zero = not (callable(o.scale) or torch.tensor(o.scale).any())
     return o
 
 def _numbers(scale, rule):
@@ -225,9 +223,8 @@ def _numbers(scale, rule):
     if found.ndim > 1 or not found.isfinite().all(): raise ValueError(
         f"scale is {scale!r}; expected a finite number, one a picture, "
         "or a function of the step")
-    if 'share' in rule and (found.abs() > 1).any(): warnings.warn(
-        f"scale is {scale!r}, a share of the noise above 1: "
-        "the change will be larger than the noise itself")
+    if rule == 'share' and (found.abs() > 1).any(): warn(
+        f"scale is {scale!r}, a share of the noise above 1")
     return [float(v) for v in scale] if found.ndim else float(scale)
 
 # %% ../nbs/11_guidance.ipynb #774337db
@@ -258,7 +255,7 @@ class guide(Block):
         self.objectives = [_objective(o) for o in _flat(what)]
         self.plan = self.settle()
         if not self.plan: raise ValueError("guide needs at least one scorer or Objective")
-        self._find(denoisers_of(pipe))                      # is there such a layer?
+        self._find(denoisers_of(pipe))  # is there such a layer?
         self.pipe, self.split, self.batch = weakref.ref(pipe), split, batch
         self.combine = combine
         self.used, self.layers = False, {}
@@ -274,13 +271,8 @@ def _flat(what):
 
 def _objective(o):
     "An objective of a scorer, its name, or another objective"
-    if isinstance(o, Objective): return o
-    if isinstance(o, (int, float)):
-        raise TypeError(f"{o!r} is no scorer: did you mean guide(..., scale={o!r})?")
-    if isinstance(o, (str, os.PathLike)):
-        from midu.scorer import load_scorer
-        o = load_scorer(o)
-    return Objective(o)
+    if isinstance(o, (str, os.PathLike)): o = load_scorer(o)
+    return o if isinstance(o, Objective) else Objective(o)
 
 @patch
 def _find(self:guide, denoisers):
@@ -323,7 +315,7 @@ def history(self:guide) -> list:
             for when, table in self.rows for i, row in enumerate(table.tolist())]
 
 # %% ../nbs/11_guidance.ipynb #11ccc6a4
-with suppress(OSError, TypeError):                       # no source at hand
+with suppress(OSError, TypeError):  # no source at hand
     from fastcore.docments import docments
     for k, v in docments(guide.__init__).items():
         if v and k != 'return': guide.__doc__ += f"\n    {k}: {v}"
@@ -337,8 +329,8 @@ def open(self:guide, denoisers):
 
 @patch
 def __enter__(self:guide):
-    if not self.patches: self._forget()
     self.open(denoisers_of(self.pipe()))
+    self._forget()
     return self
 
 @patch
@@ -353,27 +345,27 @@ def _report(self:guide):
     "Say aloud what one would not see"
     rows, idle = self.history, all(o.is_zero for o in self.plan)
     bad = {(r['run'], r['step']) for r in rows if not r['finite']}
-    top = max((r['share'] for r in rows if r['finite']), default=0.)
-    if not (rows or idle or self.calls): warnings.warn(
-        "Nothing was guided: in this block no pipeline called the denoiser that it had "
-        "at the beginning. Was another pipeline drawn with, or in another thread?")
-    elif not (rows or idle): warnings.warn(
+    top = max([r['share'] for r in rows if r['finite']] or [0.])
+    if not (rows or idle or self.calls): warn(
+        "Nothing was guided: this pipeline's denoiser was not called in the block. "
+        "Was another pipeline drawn with, or in another thread?")
+    elif not (rows or idle): warn(
         f"Nothing was guided in {self.calls} calls: no step was in the window of {self!r}")
-    if bad: warnings.warn(
+    if bad: warn(
         f"{len(bad)} steps were left unguided for some pictures because their gradient "
         "was not finite; try a smaller scale or higher precision")
-    if top > 2: warnings.warn(
+    if top > 2: warn(
         f"Guidance changed the noise by up to {top:.1f} times its own norm: pictures "
         "may break; try a smaller scale, or rule=at_most(.3)")
 
 # %% ../nbs/11_guidance.ipynb #f6c4af4a
 @patch
 def __del__(self:guide):
-    if not self.used: warnings.warn(
+    if not self.used: warn(
         "A guide was made and never opened: write `with guide(...):` around what is drawn")
 
 def _set_scale(self, value):
-    if self.patches and self.calls: warnings.warn(
+    if self.patches and self.calls: warn(
         "The scale of a guide at work was set: it holds from the next step on")
     self.asked = dict(self.asked, scale=value)
     self.plan = self.settle()
@@ -381,17 +373,15 @@ def _set_scale(self, value):
 guide.scale = property(lambda self: self.asked['scale'], _set_scale)
 
 # %% ../nbs/11_guidance.ipynb #06d1259f
-Term = namedtuple('Term', 'guide objective scale score loss grad', defaults=[None]*3)
+Term = namedtuple('Term', 'guide objective scale score loss', defaults=[None]*2)
 
 def planned(guides, clock, call):
     "For each step the terms that are at work in it"
     terms = [Term(g, o, o.scale) for g in guides if not g.moves for o in g.plan if not o.is_zero]
-    levels = clock.levels[clock.first::getattr(clock.scheduler, 'order', 1)]
-    n, steps = call.step.n, []
-    for i, level in zip(range(n), levels):
-        on = [t for t in terms if t.objective.is_on(i, n)]
-        steps.append([] if level.is_pure_noise else on)
-    return steps
+    n, order = call.step.n, getattr(clock.scheduler, 'order', 1)
+    levels = enumerate(clock.levels[clock.first::order][:n])
+    return [[t for t in terms if t.objective.is_on(i, n) and not level.is_pure_noise]
+            for i, level in levels]
 
 # %% ../nbs/11_guidance.ipynb #1fb25ff5
 def asked(guides, terms):
@@ -403,22 +393,20 @@ def asked(guides, terms):
 
 def splits(guides, call):
     "Does the half without the prompt run apart? (Small networks are faster whole)"
-    scales = [o.scale for g in guides for o in g.plan]
-    whole = len(call.batch.parts) != 2 or any(g.moves for g in guides)
-    whole = whole or not all(isinstance(s, float) for s in scales)   # 0: bit for bit
-    if whole or looks_across(call.patch.core): return False
-    for g in guides:
-        if g.split is not None: return g.split
-    return call.patch.compiled or call.latents.numel()//call.channels >= 4096
+    # (of several scales one may be 0: bit for bit)
+    alike = all(isinstance(o.scale, float) and not g.moves for g in guides for o in g.plan)
+    if len(call.batch.parts) != 2 or not alike or looks_across(call.patch.core): return False
+    large = call.patch.compiled or call.latents.numel()//call.channels >= 4096
+    return next((g.split for g in guides if g.split is not None), large)
 
 # %% ../nbs/11_guidance.ipynb #9b14b3c7
-def _now(scale, step, loss):
-    "A scale of one number a picture, or a function of the step, at this step"
+def _now(scale, step, like):
+    "A scale at this step: a number, or a tensor in as many dimensions as `like`"
     if callable(scale): scale = scale(step)
-    value = torch.as_tensor(scale, dtype=torch.float32)
+    value = torch.as_tensor(scale, dtype=torch.float32, device=like.device)
     if value.ndim == 0: return float(value)
-    if len(value) == len(loss): return value.to(loss.device)
-    raise ValueError(f"scale has {len(value)} numbers, the batch has {len(loss)} pictures")
+    if len(value) == len(like): return value.view(-1, *[1]*(like.ndim-1))
+    raise ValueError(f"scale has {len(value)} numbers, the batch has {len(like)} pictures")
 
 def losses_of(terms, call, batch, seen, acts):
     "A loss for each term; `seen` gets the terms with their scores"
@@ -427,28 +415,25 @@ def losses_of(terms, call, batch, seen, acts):
     if any(t.objective.needs_call for t in terms): told = call.cond()
     for t in terms:
         score, loss = [v.view(batch.n, -1).mean(1) for v in t.objective(acts, told)]
-        if not isinstance(t.scale, float): t = t._replace(scale=_now(t.scale, call.step, loss))
         seen.append(t._replace(score=score, loss=loss))
     return [t.loss.sum() for t in seen]
 
 # %% ../nbs/11_guidance.ipynb #79d962ab
 def change_of(seen, grads, noise, call):
     "The change of the prediction, (n, …); with rows for the histories"
-    changes, terms, level = {}, [], call.step.level
+    found, level = {}, call.step.level
     for t, grad in zip(seen, grads):
-        scale = t.scale
-        if isinstance(scale, torch.Tensor): scale = scale.view(-1, *[1]*(noise.ndim-1))
-        elif not scale: continue                            # it was only asked
+        scale = t.scale if isinstance(t.scale, float) else _now(t.scale, call.step, noise)
+        if isinstance(scale, float) and not scale: continue  # it was only asked
         change = t.objective.rule(level.b*grad, noise, scale)
-        changes.setdefault(t.guide, []).append(change)
-        terms.append(t._replace(grad=grad))
-    if not terms: return None
-    change = sum(g.combine(found) for g, found in changes.items())
+        found.setdefault(t.guide, []).append((change, t.score, t.loss, grad))
+    if not found: return None
+    change = sum(g.combine([row[0] for row in rows]) for g, rows in found.items())
     size = norm(change)
-    for g in changes:
-        own = [t for t in terms if t.guide is g]
-        loss, grad = sum(t.loss for t in own), sum(t.grad for t in own)
-        g.note(call, own[0].score, loss, norm(grad), size/norm(noise), size.isfinite())
+    for g, rows in found.items():
+        _, scores, losses, grads = zip(*rows)
+        own = scores[0], sum(losses), norm(sum(grads))
+        g.note(call, *own, size/norm(noise), size.isfinite())
     return level.change(torch.where(size.isfinite(), change, 0.))
 
 # %% ../nbs/11_guidance.ipynb #f4f463a9
@@ -463,13 +448,12 @@ def follow(call, terms, apart):
     def clean(leaf, out):
         pred = prediction_of(out).narrow(dim, 0, c)
         return level.clean(pred.float(), leaf.float())
-    reads = {k: t.guide.layers[patch.denoiser].get(k)       # None: the latents
+    reads = {k: t.guide.layers[patch.denoiser].get(k)  # None: the latents
              for t in terms for k in t.objective.names}
     if 'x0' in reads: reads['x0'] = clean
     losses = partial(losses_of, terms, call, batch, seen := [])
-    with ExitStack() as kept:              # of 8-bit weights what they became
-        same = saved_tensors_hooks(torch.Tensor.detach, lambda v: v)
-        if patch.stored: kept.enter_context(same)
+    same = saved_tensors_hooks(torch.Tensor.detach, lambda v: v)
+    with same if patch.stored else nullcontext():  # of 8-bit weights what they became
         out, grads = gradient_in_forward(forward, reads, losses, latents)
     pred = prediction_of(out).narrow(dim, 0, c).float()
     noise = level.noise(pred, latents.float())[batch.cond]

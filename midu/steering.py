@@ -60,9 +60,9 @@ def _change(self:steer, o, a, scale, call, told):
     if not loss.requires_grad: raise ValueError(
         "The loss has no gradient: does its head detach, or run under no_grad?")
     grad, = torch.autograd.grad(loss.sum(), leaf)
-    scale, a = _now(scale, call.step, loss), leaf.detach()
-    if isinstance(scale, torch.Tensor): scale = scale.view(-1, *[1]*(a.ndim-1))
-    elif not scale: return None
+    a = leaf.detach()
+    scale = _now(scale, call.step, a)
+    if isinstance(scale, float) and not scale: return None
     change = -o.rule(grad, a, scale)
     size, finite = norm(change), norm(change).isfinite()
     self.note(call, score, loss, norm(grad), size/norm(a), finite)

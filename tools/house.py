@@ -25,7 +25,7 @@ bars = dict(
 headings = dict(lines='code lines', long='% > 120', mean='mean', ifs='if-else/100', funcs='func > 30',
                 cells='cell > 30', run='run', wide='shown > 80', unused='not shown', up='upward')
 
-groups = {('guidance',): 412}   # code lines of modules that share a job; the aim for guidance is 400
+groups = {('guidance',): 400}   # code lines of modules that share a job
 
 # --- what is above a bar today: the most that is allowed there. Rooms that are rebuilt lose their entry.
 
