@@ -8,7 +8,7 @@ __all__ = ['towards']
 # %% ../nbs/21_classes.ipynb #dc11e510
 from .guidance import Objective
 
-# %% ../nbs/21_classes.ipynb #e6b1b36d
+# %% ../nbs/21_classes.ipynb #4bdaf895
 def towards(
     head, # A `Head` with the reading 'labels'
     label, # The class to go to

@@ -8,10 +8,10 @@ __all__ = ['plain_costs', 'tilted', 'damped', 'Watch', 'passed', 'combined', 'Pr
            'resolved', 'Search', 'Found', 'in_order', 'asked_for', 'drawn', 'as_seeds', 'check_search', 'search',
            'Trace', 'trace', 'randn_of', 'twin_step', 'noise_of', 'Noisy', 'systematic', 'carry', 'Particles',
            'particles', 'white', 'leaned', 'NoiseTilt', 'noise_tilt', 'Compared', 'compare', 'each', 'among', 'leaning',
-           'inside', 'standard_ways', 'run_way', 'kept_part', 'Race', 'race']
+           'inside', 'standard_ways', 'run_way', 'read_part', 'kept_part', 'Race', 'race']
 
 # %% ../nbs/14_search.ipynb #7cc61d94
-import io, math, threading, time, weakref
+import io, math, threading, time, warnings, weakref
 from contextlib import contextmanager, nullcontext
 from copy import copy, deepcopy
 from dataclasses import dataclass
@@ -875,20 +875,27 @@ def run_way(pipe, key, way, prompt, seeds, call): # A DataFrame
     return pd.DataFrame(dict(family=key[0], number=float(key[1]), prompt=prompt, seed=seeds,
                              image=images, spent=spent, seconds=seconds, **more))
 
+def read_part(file): # A DataFrame; None where there is none, or a damaged one
+    "What is in a part's file"
+    import pandas as pd
+    if not file.exists(): return
+    try:
+        df = pd.read_parquet(file)
+        df['image'] = [Image.open(io.BytesIO(b)).convert('RGB') for b in df.image]
+        if (df.pop('part') == file.stem).all(): return df
+    except (OSError, ValueError, KeyError, TypeError): pass
+    warnings.warn(f"{file} is damaged, or a copy of another part: it is drawn again")
+
 def kept_part(file, make): # A DataFrame
     "What is in a file; made and written first where there is none"
-    import pandas as pd
     def png(im):
         im.save(out := io.BytesIO(), 'png')
         return out.getvalue()
     if file is None: return make()
-    if not file.exists():
-        df = make()
-        df['image'] = df.image.map(png)
-        with written(file) as f: df.to_parquet(f)
-    df = pd.read_parquet(file)
-    df['image'] = [Image.open(io.BytesIO(b)).convert('RGB') for b in df.image]
-    return df
+    if (kept := read_part(file)) is not None: return kept
+    df = make()
+    with written(file) as f: df.assign(image=df.image.map(png), part=file.stem).to_parquet(f)
+    return read_part(file)
 
 # %% ../nbs/14_search.ipynb #9cec2618
 @dataclass

@@ -259,7 +259,7 @@ def _config(x) -> dict:
     "The settings of a model or scheduler of diffusers or transformers"
     if isinstance(x, type): return {}
     config = getattr(x, 'config', None)
-    if hasattr(config, 'to_dict'): config = config.to_dict()
+    if callable(getattr(config, 'to_dict', None)): config = config.to_dict()
     if not isinstance(config, dict): return {}
     return {k: v for k, v in config.items() if k[0] != '_' and k not in _passing}
 
@@ -271,8 +271,8 @@ def _of_code(x, seen):
 
 def _of_method(x, seen): yield from _each([x.__func__, x.__self__], seen)
 def _of_function(x, seen):
-    "Its code, and the values that it takes from outside"
-    names = {*_names(x.__code__)}
+    "Its code, and the values that one's own takes from outside"
+    names = set() if _is_library(x.__module__ or '') else {*_names(x.__code__)}
     outside = {n: _read(v, names) for n, v in x.__globals__.items() if n in names}
     cells = [_inside(c) for c in x.__closure__ or ()]
     yield from _each([x.__code__, cells, x.__defaults__, x.__kwdefaults__, outside], seen)
@@ -297,6 +297,7 @@ def _read(v, names):
 def _is_library(module):
     "Is it Python's own, installed, or this package? Its code is taken as it is"
     top = module.partition('.')[0]
+    if top in ('', '__main__'): return False
     if top == 'midu' or top in sys.stdlib_module_names: return True
     file = str(getattr(sys.modules.get(top), '__file__', ''))
     return 'site-packages' in file or 'dist-packages' in file
