@@ -9,7 +9,7 @@ __all__ = ['look_noise', 'human_agreement', 'wilson', 'sign_test', 'cluster_inte
            'expected_agreement', 'SimulatedJudge', 'simulate']
 
 # %% ../nbs/19_statistics.ipynb #e86e9463
-import math
+import math, textwrap
 from itertools import product
 import numpy as np, pandas as pd
 from scipy import stats
@@ -59,14 +59,31 @@ def _of_clusters(values, clusters): # (total, count), an entry for each cluster
     total = np.bincount(where, np.asarray(values, float))
     return total, np.bincount(where)
 
+# %% ../nbs/19_statistics.ipynb #0281d0c9
+def _ways(clusters): # One array of names, or three: by the first, the second, both
+    c = np.asarray(clusters).astype(str)
+    if c.ndim == 1: return [c]
+    if c.shape[1] == 1: return [c[:, 0]]
+    if c.shape[1] == 2: return [*c.T, ['\0'.join(row) for row in c]]
+    raise ValueError(f"{c.shape[1]} kinds of clusters; expected one or two")
+
+def _independent(values, clusters): # (mean, how many, degrees of freedom)
+    "The mean of values, and how many independent ones tell as much"
+    ways = [_of_clusters(values, c) for c in _ways(clusters)]
+    n = [_effective(*w)[1] for w in ways]
+    df = min(len(count) for _, count in ways[:2])-1
+    if len(n) == 3: n = [*n[:2], 1/max(1e-9, 1/n[0]+1/n[1]-1/n[2])]
+    return float(np.mean(values)), min(n), df
+
+# %% ../nbs/19_statistics.ipynb #2f97f569
 def cluster_interval(
-    values, # From 0 to 1: a win 1, a tie 0.5
-    clusters, # What each belongs to: its prompt, pair or rater
+    values, # (n,) from 0 to 1: a win 1, a tie 0.5
+    clusters, # (n,) what each belongs to: its prompt, pair or rater; (n, 2): its prompt *and* its rater
     alpha:float=0.05 # 1-alpha is the confidence
 ) -> tuple: # (low, high)
     "Interval of a mean when values from one cluster belong together"
-    total, count = _of_clusters(values, clusters)
-    return _interval(total, count, alpha)
+    mean, n, df = _independent(values, clusters)
+    return wilson(mean*n, n, alpha, df) if df > 0 else (0., 1.)
 
 # %% ../nbs/19_statistics.ipynb #fe6c1699
 _shares = dict(a=1., tie=.5, b=0.)
@@ -116,52 +133,74 @@ def _win_rate(df, cluster, alpha):
         low, high = wilson(wins+ties/2, n, alpha)
         p = sign_test(wins, n-wins-ties)
     else:
-        total, count = _of_clusters(df.share, df[cluster])
-        low, high = _interval(total, count, alpha)
-        p = _p_value(total, count)
+        low, high = cluster_interval(df.share, df[cluster], alpha)
+        p = _p_value(df.share, df[cluster])
     return dict(out, low=low, high=high, p=p)
 
-def _p_value(total, count):
+def _p_value(values, clusters):
     "Two-sided, of a mean over clusters against one half"
-    if len(count) < 2: return 1.
-    mean, n = _effective(total, count)
+    mean, n, df = _independent(values, clusters)
+    if df < 1: return 1.
     t = abs(mean-.5)/.5*math.sqrt(n)
-    return float(2*stats.t.sf(t, len(count)-1))
+    return float(2*stats.t.sf(t, df))
 
 # %% ../nbs/19_statistics.ipynb #bde8db2b
 def win_rates(
     choices, # A `Study`, or its choices as DataFrame, `Dataset` or list of dicts
     alpha:float=0.05, # 1-alpha is the intervals' confidence
-    cluster:str='prompt' # What belongs together: 'prompt', 'pair', 'rater'; or None
+    cluster='prompt' # What belongs together: 'prompt', 'pair', 'rater'; two of them; or None
 ) -> pd.DataFrame: # Arms, scales, n, wins, ties, rate, low, high, p
     "How often a was preferred to b; a tie is half a win; skips, repeats, checks are left out"
     df = _first_looks(choices)
-    if cluster is not None and cluster not in df:
+    if cluster is not None and not {*np.atleast_1d(cluster)} <= {*df}:
         raise ValueError(f"cluster is {cluster!r}; the choices have no such column")
     rows = [dict(zip(_arms, key), **_win_rate(g, cluster, alpha))
             for key, g in df.groupby(_arms, dropna=False)]
     return pd.DataFrame(rows, columns=[*_arms, *_counted])
 
 # %% ../nbs/19_statistics.ipynb #3e12a5f6
+def _off(g): return [g.rate-g.low, g.high-g.rate]     # the interval's two halves
+
+def _plot_rows(ax, arms):
+    "Arms without scales: a row for each, its name beside it"
+    first = len(ax.containers)                # of an earlier call
+    names = [t.get_text() for t in ax.get_yticklabels()][:first]
+    for y, (name, g) in enumerate(arms, first):
+        ax.errorbar(g.rate, [y]*len(g), xerr=_off(g), fmt='o', capsize=3)
+    names += [textwrap.fill(name, 24) for name, _ in arms]
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.axvline(0.5, color='grey', lw=0.8, ls=':')
+    ax.set(xlabel='win rate (ties count half)', xlim=(-0.02, 1.02),
+           ylim=(len(names)-.5, -.5))
+
+def _plot_scales(ax, arms):
+    "A line over the scales for each arm; an arm without a scale is a level"
+    for name, g in arms:
+        if g.scale_a.isna().all():
+            line = ax.axhline(g.rate.iloc[0], ls='--', label=name)
+            ax.axhspan(g.low.iloc[0], g.high.iloc[0], alpha=.15, color=line.get_color())
+            continue
+        g = g.sort_values('scale_a')
+        ax.errorbar(g.scale_a, g.rate, _off(g), fmt='o-', capsize=3, label=name)
+    ax.axhline(0.5, color='grey', lw=0.8, ls=':')
+    ax.set(xlabel='scale', ylabel='win rate (ties count half)', ylim=(-0.02, 1.02))
+    if arms: ax.legend(fontsize=8)
+    else: ax.text(.5, .6, 'no choices yet', transform=ax.transAxes, ha='center')
+
+# %% ../nbs/19_statistics.ipynb #46f099ef
 def plot_win_rates(
     rates, # What `win_rates` gives
     ax=None, # Axes to draw on; None: new ones
-    label:str=None # In the legend; None: the two arms
+    label:str=None # What to call it; None: the two arms
 ): # The axes
-    "Win rate against scale with its intervals"
+    "Win rate against scale with its intervals; arms without scales in rows"
     import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(5, 2.8))[1]
-    for (arm, other), g in rates.groupby(['arm_a', 'arm_b']):
-        g = g.sort_values('scale_a')
-        name = label or f'{arm} against {other}'
-        bare = g.scale_a.isna().all()
-        x, fmt = ([name]*len(g), 'o') if bare else (g.scale_a, 'o-')
-        off = g.rate-g.low, g.high-g.rate
-        ax.errorbar(x, g.rate, off, fmt=fmt, capsize=3, label=name)
-    ax.axhline(0.5, color='grey', lw=0.8, ls=':')
-    ax.set(xlabel='scale', ylabel='win rate (ties count half)', ylim=(-0.02, 1.02))
-    if len(rates): ax.legend(fontsize=8)
-    else: ax.text(.5, .6, 'no choices yet', transform=ax.transAxes, ha='center')
+    groups = [*rates.groupby(['arm_a', 'arm_b'])]
+    arms = [(label or f'{a} against {b}', g) for (a, b), g in groups]
+    bare = bool(arms) and rates.scale_a.isna().all()
+    size = 5, (0.9+0.45*len(arms) if bare else 2.8)
+    ax = ax or plt.subplots(figsize=size, layout='constrained')[1]
+    (_plot_rows if bare else _plot_scales)(ax, arms)
     return ax
 
 # %% ../nbs/19_statistics.ipynb #d9f1d06f
