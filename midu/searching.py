@@ -875,6 +875,7 @@ def run_way(pipe, key, way, prompt, seeds, call): # A DataFrame
     return pd.DataFrame(dict(family=key[0], number=float(key[1]), prompt=prompt, seed=seeds,
                              image=images, spent=spent, seconds=seconds, **more))
 
+# %% ../nbs/14_search.ipynb #e38c8f3d
 def read_part(file): # A DataFrame; None where there is none, or a damaged one
     "What is in a part's file"
     import pandas as pd
