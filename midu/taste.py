@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['questions', 'quarters', 'store_quarters', 'taste_groups', 'random_tastes', 'taste_space', 'Taste', 'at_random',
-           'closest', 'thompson', 'informative', 'taste_scorer', 'taste_strip', 'TasteExplorer']
+           'closest', 'thompson', 'informative', 'taste_scorer', 'taste_strip', 'picture_names', 'write_choices',
+           'read_choices', 'TasteExplorer']
 
-# %% ../nbs/25_taste.ipynb #d0dddcc7
-import base64, json, math
+# %% ../nbs/25_taste.ipynb #48e733c5
+import base64, hashlib, json, math
+from pathlib import Path
 from types import SimpleNamespace
 import numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch, store_attr
 from fastcore.xml import Div, Img, to_xml
+from fastcore.xtras import atomic_save
 from scipy.special import entr, expit
 from torch import nn
 from .world import as_pixels
@@ -149,7 +152,7 @@ def informative(taste, z, rng):
 questions = dict(random=at_random, closest=closest, thompson=thompson,
                  informative=informative)
 
-# %% ../nbs/25_taste.ipynb #cd6666d8
+# %% ../nbs/25_taste.ipynb #3cc9c1ba
 def taste_scorer(
     taste, # A `Taste`
     space, # From features to its coordinates, as `taste_space` gives it
@@ -174,7 +177,26 @@ def taste_strip(images, captions):
     row = Div(*map(one, images, captions), style='text-align:center')
     return to_xml(Div(Div('What I think you like:', cls=cls), row))
 
-# %% ../nbs/25_taste.ipynb #2e53d90c
+# %% ../nbs/25_taste.ipynb #039810a1
+def picture_names(pngs) -> list:
+    "A name for each picture that follows from its content"
+    return [hashlib.sha256(p).hexdigest()[:20] for p in pngs]
+
+def write_choices(file, rows):
+    "Rows of names to a file, which is whole at all times"
+    with atomic_save(file) as f: f.write(json.dumps(rows).encode())
+
+def read_choices(file) -> list:
+    "Rows of names: left, right, won, lost; no file: no rows"
+    if not Path(file).exists(): return []
+    try:
+        rows = json.loads(Path(file).read_text())
+        if all(set(map(type, r)) == {str} and len(r) == 4 for r in rows): return rows
+    except (ValueError, TypeError): pass
+    raise ValueError(f'{file} holds no choices; expected a list of [left, right, won, '
+                     'lost], names of pictures. Give another file, or remove it')
+
+# %% ../nbs/25_taste.ipynb #3694c7ab
 class TasteExplorer(Evaluator):
     "Two pictures: what you choose teaches a taste, and a strip shows what it is thought to be"
     def __init__(self,
@@ -184,27 +206,48 @@ class TasteExplorer(Evaluator):
         captions=None, # A text for each picture
         ask=informative, # Which pair next: one of `questions`
         goal:int=40, seed:int=0, # Choices to make; of the rule
-        question='Which picture do you like better?' # Above every pair
+        question='Which picture do you like better?', # Above every pair
+        file=None # Keeps the choices: with it, one goes on later. None: they are not kept
     ):
-        store_attr('space,ask,goal,question')
+        store_attr('space,ask,goal,question,file')
         self.pngs, self.captions, self.z = [], [], np.zeros((0, space.shape[1]))
-        self.choices, self.shown, self.rater = [], 0, None
+        self.choices, self.elsewhere, self.shown, self.rater = [], [], 0, None
         self.rng, self.taste = np.random.default_rng(seed), Taste(space.shape[1])
         self._build(False)
         self.login.layout.display = 'none'
+        if file is None: self.widget.add_class('midu-unkept')
         self.add(images, features, captions)
 
-    def add(self, images, features, captions=None):
-        "More pictures to choose from"
-        self.pngs += [png(im) for im in images]
-        self.captions += captions or ['']*len(images)
-        self.z = np.concatenate([self.z, features@self.space])
-        self.next()
-
-# %% ../nbs/25_taste.ipynb #797a857d
+# %% ../nbs/25_taste.ipynb #92a2fe19
 @patch
-def next(self:TasteExplorer, pair=None):
-    "Show a pair: the next, or a given one"
+def add(self:TasteExplorer, images, features, captions=None):
+    "More pictures to choose from"
+    self.pngs += [png(im) for im in images]
+    self.captions += captions or ['']*len(images)
+    self.z = np.concatenate([self.z, features@self.space])
+    self.recall()
+    self.refit()
+    self.next()
+
+@patch
+def recall(self:TasteExplorer):
+    "Take up the choices in the file; those of pictures that are not here wait"
+    if self.file is None: return
+    rows, at = read_choices(self.file), picture_names(self.pngs)
+    at = {k: i for i, k in enumerate(at)}
+    self.choices = [tuple(at[k] for k in r) for r in rows if set(r) <= at.keys()]
+    self.elsewhere = [r for r in rows if not set(r) <= at.keys()]
+
+@patch
+def refit(self:TasteExplorer):
+    "The taste after the choices so far"
+    won, lost = [[c[i] for c in self.choices] for i in (2, 3)]
+    self.taste.fit(self.z[won]-self.z[lost])
+
+# %% ../nbs/25_taste.ipynb #03358c5c
+@patch
+def next(self:TasteExplorer, pair=None, problem=''):
+    "Show a pair: the next, or a given one; and what went wrong"
     if pair is None: pair = self.ask(self.taste, self.z, self.rng)
     self.pair, self.shown = tuple(map(int, pair)), self.shown+1
     self.buttons['undo'].disabled = not self.choices
@@ -213,7 +256,8 @@ def next(self:TasteExplorer, pair=None):
     trial = SimpleNamespace(left=self.pngs[a], right=self.pngs[b], total=self.goal,
                             prompt=' / '.join(told))
     page = trial_page(trial, len(self.choices), self.question, self.shown)
-    self.body.value = page + self.strip()
+    note = to_xml(Div(problem, cls='midu-question')) if problem else ''
+    self.body.value = note + page + self.strip()
 
 @patch
 def favourites(self:TasteExplorer, n=6) -> list:
@@ -227,19 +271,28 @@ def strip(self:TasteExplorer):
     best = self.favourites()
     return taste_strip([self.pngs[i] for i in best], [self.captions[i] for i in best])
 
-# %% ../nbs/25_taste.ipynb #db97d499
+# %% ../nbs/25_taste.ipynb #5c3b8fe4
 @patch
 def press(self:TasteExplorer, what):
     "What the buttons do"
-    a, b = self.pair
+    (a, b), back, problem = self.pair, None, ''
     if what == 'undo':
         if not self.choices: return
         *self.choices, back = self.choices
     if what == 'left': self.choices.append((a, b, a, b))
     if what == 'right': self.choices.append((a, b, b, a))
-    won, lost = [[c[i] for c in self.choices] for i in (2, 3)]
-    self.taste.fit(self.z[won]-self.z[lost])
-    self.next(back[:2] if what == 'undo' else None)
+    self.refit()
+    try: self.keep()
+    except OSError as e: problem = f'Your choices could not be written down ({e}).'
+    self.next(back and back[:2], problem)
+
+@patch
+def keep(self:TasteExplorer):
+    "Write the choices into the file"
+    if self.file is None: return
+    names = picture_names(self.pngs)
+    rows = [[names[i] for i in c] for c in self.choices]
+    write_choices(self.file, self.elsewhere+rows)
 
 @patch
 def scorer(self:TasteExplorer, in_shape=(192, 4, 4), **kwargs) -> Scorer:
