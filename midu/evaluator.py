@@ -61,7 +61,9 @@ def _about(choices, seconds, arms, tie, skip, repeats, checks):
 # %% ../nbs/20_evaluator.ipynb #66861ac5
 _helpers_js = """
 const keys = {ArrowLeft: 'left', ArrowRight: 'right', ArrowDown: 'tie', s: 'skip', u: 'undo'};
-const asleep = 'No answer from the server. Reload the page: all that you chose is kept.';
+const kept = ' Reload the page: all that you chose is kept.';
+const asleep = root => 'No answer from the server.'
+  + (root.classList.contains('midu-unkept') ? '' : kept);
 let last = null;
 const trial = root => {
   const t = root.querySelector('[data-trial]');
@@ -75,7 +77,7 @@ function once(e, root) {  // the first click on a trial counts, the others go no
   const id = trial(root);
   if (root.dataset.sent === id) { e.stopImmediatePropagation(); e.preventDefault(); return }
   root.dataset.sent = id;
-  setTimeout(() => { if (root.isConnected && trial(root) === id) say(root, asleep) }, 8000);
+  setTimeout(() => { if (root.isConnected && trial(root) === id) say(root, asleep(root)) }, 8000);
 }
 function say(root, text) {
   let p = root.querySelector('.midu-asleep');
