@@ -152,14 +152,18 @@ _pad_css = """
 .midu-pad i {outline:1px solid #8882}
 .midu-pad i.on {background:#0ac9}"""
 
-# %% ../nbs/24_layout.ipynb #0f09e048
+# %% ../nbs/24_layout.ipynb #5e06dd9f
 _pad_js = """(() => {
-if (window.miduPad) return;
-window.miduPad = true;
+if (window.miduPad) return; else window.miduPad = true;
 let pad = null, on = true;
 function mark(e) {
   const c = document.elementFromPoint(e.clientX, e.clientY);
-  if (pad && c && c.parentElement === pad) c.classList.toggle('on', on);
+  if (!pad || !c || c.parentElement !== pad) return;
+  const cells = [...pad.children], k = cells.indexOf(c), n = cells.length**.5;
+  const near = (a, b) => Math.abs(a - b) < 2;           // a brush of 3×3 places
+  cells.forEach((d, i) => {
+    if (near(i % n, k % n) && near(Math.floor(i/n), Math.floor(k/n))) d.classList.toggle('on', on);
+  });
 }
 window.addEventListener('pointerdown', e => {
   const c = e.target.closest && e.target.closest('.midu-pad i');
@@ -172,8 +176,7 @@ window.addEventListener('pointerup', () => {
   if (!pad) return;
   const cells = [...pad.children], root = pad.closest('.midu-maskpad');
   const text = root && root.querySelector('.midu-pad-text input');
-  pad = null;
-  if (!text) return;
+  pad = null; if (!text) return;
   text.value = cells.map(c => c.classList.contains('on') ? 1 : 0).join('');
   for (const k of ['input', 'change']) text.dispatchEvent(new Event(k, {bubbles: true}));
 });
