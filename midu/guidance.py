@@ -92,20 +92,24 @@ def raw(push, noise, scale):
     "As the gradient says"
     return scale*push
 
+def _named(rule, kind, size):
+    if not 0 < size < math.inf: raise ValueError(
+        f"{kind}({size}): expected a number above 0")
+    rule.__name__ = f'{kind}({size:g})'.replace('share(1)', 'share')
+    return rule
+
 def share(size:float=1.):
     "Whatever the gradient's size: `scale` × `size` × the noise's norm"
     def rule(push, noise, scale):
         return scale*size*norm(noise)*push/norm(push).clamp(min=1e-30)
-    rule.__name__ = f'share({size:g})'.replace('(1)', '')
-    return rule
+    return _named(rule, 'share', size)
 
 def at_most(size:float):
     "As `raw`, but no more than `size` × the noise's norm"
     def rule(push, noise, scale):
         change = scale*push
         return change*(size*norm(noise)/norm(change).clamp(min=1e-30)).clamp(max=1)
-    rule.__name__ = f'at_most({size:g})'
-    return rule
+    return _named(rule, 'at_most', size)
 
 # %% ../nbs/11_guidance.ipynb #af34d56d
 rules = dict(raw=raw, share=share())
@@ -115,8 +119,7 @@ def as_rule(rule):
     if rule is share: return rules['share']
     if callable(rule) and rule is not at_most: return rule
     if rule in rules: return rules[rule]
-    name = getattr(rule, '__name__', rule)
-    raise ValueError(f"rule is {name!r}; expected {', '.join(rules)}, share(.1), at_most(.1) or a function")
+    raise ValueError(f"rule is {rule!r}; expected raw, share, share(.1), at_most(.1)")
 
 # %% ../nbs/11_guidance.ipynb #7bab6b89
 @dataclasses.dataclass(eq=False)
@@ -203,12 +206,11 @@ def settled(o:Objective, advice:dict=None, **asked) -> Objective:
 # %% ../nbs/11_guidance.ipynb #f8ae3454
 def _checked(o):
     "The same objective, if its window and scale make sense"
-    try: ok = 0 <= o.start <= o.stop <= 1
+    try: ok = 0 <= o.start <= o.stop <= 1 and o.every in range(1, 9999)
     except TypeError: ok = False
     if not ok: raise ValueError(
-        f"The window is start={o.start}, stop={o.stop}; expected 0 ≤ start ≤ stop ≤ 1")
-    if not isinstance(o.every, int) or o.every < 1:
-        raise ValueError(f"every is {o.every!r}; expected a whole number from 1")
+        f"start={o.start}, stop={o.stop}, every={o.every}; "
+        "expected 0 ≤ start ≤ stop ≤ 1, every 1, 2 …")
     if not callable(o.scale): o.scale = _numbers(o.scale, o.rule.__name__)
     o.is_zero = not (callable(o.scale) or torch.tensor(o.scale).any())
     return o
@@ -232,7 +234,7 @@ def _numbers(scale, rule):
 def is_on(self:Objective, i, n):
     "Is step `i` of `n` one of its steps?"
     first, end = [math.ceil(v*n-1e-9) for v in (self.start, self.stop)]
-    return i in range(first, end, self.every)
+    return i in range(first, end, int(self.every))
 
 # %% ../nbs/11_guidance.ipynb #6d4e2ff1
 class guide(Block):
@@ -256,9 +258,8 @@ class guide(Block):
         self.plan = self.settle()
         if not self.plan: raise ValueError("guide needs at least one scorer or Objective")
         self._find(denoisers_of(pipe))  # is there such a layer?
-        self.pipe, self.split, self.batch = weakref.ref(pipe), split, batch
-        self.combine = combine
-        self.used, self.layers = False, {}
+        self.split, self.batch, self.combine = split, batch, combine
+        self.pipe, self.used, self.layers = weakref.ref(pipe), False, {}
         self._forget()
     def settle(self):
         "The objectives with nothing left open"
