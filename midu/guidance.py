@@ -25,7 +25,7 @@ from .scorer import load_scorer
 
 # %% ../nbs/11_guidance.ipynb #fc410c55
 def _size(grads):
-    "Of gradients; divided by it they keep clear of both ends of float16"
+    "Of gradients; divided by it they fit into float16"
     peaks = [g.nan_to_num(0., 0., 0.).abs().amax() for g in grads]
     return torch.stack(peaks).amax().clamp(min=1e-30).log2().round().exp2()/64
 
@@ -205,7 +205,7 @@ def settled(o:Objective, advice:dict=None, **asked) -> Objective:
 
 # %% ../nbs/11_guidance.ipynb #f8ae3454
 def _checked(o):
-    "The same objective, if its window and scale make sense"
+    "The same objective, if it makes sense"
     try: ok = 0 <= o.start <= o.stop <= 1 and o.every in range(1, 9999)
     except TypeError: ok = False
     if not ok: raise ValueError(
