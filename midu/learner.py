@@ -151,6 +151,7 @@ def run_cbs(cbs, name, learn=None):
 def check_names(cbs):
     "Raise if a callback has a method that is nearly named after an event"
     for cb in cbs:
+        if not hasattr(cb, 'order'): raise TypeError(f"{cb!r} is no callback")
         starts = 'before_', 'after_', 'cleanup_'
         for name in (n for n in dir(cb) if n.startswith(starts) and n not in events):
             if near := difflib.get_close_matches(name, events, 1, 0.85):
@@ -293,7 +294,7 @@ def fit(self:Learner,
     "Train for `n_epochs`, validating after each"
     self.n_epochs, kept = n_epochs, self.cbs
     self.n_steps = n_epochs*len(self.dls.train) if train else 0
-    if train and not self.n_steps:
+    if n_epochs < 1 or train and not self.n_steps:
         raise ValueError(f"Nothing to train on: {n_epochs} epochs of {len(self.dls.train)} batches")
     self.global_step, self.start_epoch, self.start_iter = 0, 0, 0
     weights = [p for p in self.model.parameters() if p.requires_grad]
@@ -697,6 +698,7 @@ class MonitorCB(Callback):
     order = 40
     def __init__(self, monitor='valid_loss', higher=False):
         self.monitor, self.sign, self.best = monitor, -1 if higher else 1, math.inf
+    def before_fit(self, learn): learn.find(MetricsCB)  # missing? say so now
     def better(self, learn):
         "Is the last epoch the best so far? One with NaN is not"
         row = learn.find(MetricsCB).rows[-1]

@@ -60,8 +60,8 @@ class RecorderCB(Callback):
     def plot(self, smooth=50, axs=None):
         "Loss (with its running mean over `smooth` steps), learning rate and momentum"
         import matplotlib.pyplot as plt
-        size = dict(figsize=(9, 2.4), layout='constrained')
-        if axs is None: _, axs = plt.subplots(1, 3, **size)
+        if not self.losses: raise ValueError("No steps yet: plot after a fit")
+        if axs is None: axs = plt.subplots(1, 3, figsize=(9, 2.4))[1]
         losses, n = torch.tensor(self.losses), min(smooth, len(self.losses))
         axs[0].plot(losses, alpha=0.25)
         axs[0].plot(range(n-1, len(losses)), losses.unfold(0, n, 1).mean(1))

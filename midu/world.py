@@ -56,7 +56,7 @@ def _stack(images):
             raise TypeError(f"Expected PIL pictures, got a list with a {kind}")
         if im.mode == 'RGB': continue
         raise ValueError(f"A picture has mode {im.mode!r}, "
-                         "expected 'RGB'; use picture.convert('RGB')")
+                         "expected 'RGB': midu.ratings.open_picture reads it as it is seen")
     sizes = sorted({im.size for im in images})
     if len(sizes) == 1: return np.stack([np.asarray(im) for im in images])
     raise ValueError(f"Pictures have the sizes {sizes}, "
