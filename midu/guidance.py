@@ -124,7 +124,7 @@ def as_rule(rule):
 # %% ../nbs/11_guidance.ipynb #7bab6b89
 @dataclasses.dataclass(eq=False)
 class Objective:
-    "Something to go down while sampling: `loss(head(…))`; None: as `guide` says"
+    "What shall go down: `loss(head(…))`; None: as `guide` says"
     head:object # From what it reads to a prediction
     loss:object=None # From a prediction to a loss a picture, (n,); None: minus it
     reads:object=None # A layer, several; 'latents'; 'x0'; None: the head's `layer`
@@ -189,7 +189,7 @@ defaults = dict(scale=None, rule='raw', start=0., stop=1., every=1)
 def _given(d): return {k: d[k] for k in defaults if d.get(k) is not None}
 
 def recommended(head) -> dict:
-    "What a head advises, as far as it does: scale, rule, start, stop, every"
+    "What a head advises of scale, rule, start, stop, every"
     return _given(getattr(head, 'recommended', None) or {})
 
 def settled(o:Objective, advice:dict=None, **asked) -> Objective:
@@ -198,7 +198,7 @@ def settled(o:Objective, advice:dict=None, **asked) -> Objective:
     if advice is None: advice = recommended(o.head)
     rule, its = [as_rule((defaults | advice | d)['rule']) for d in (told, {})]
     if 'rule' in told:  # of the advice only its scale
-        advice = {k: v for k, v in advice.items() if k == 'scale' and rule is its}
+        advice = {k: v for k, v in advice.items() if k == 'scale' and rule.__name__ == its.__name__}
     if rule.__name__.startswith('share('): advice.setdefault('scale', 1.)
     whole = defaults | advice | told | dict(rule=rule)
     return _checked(dataclasses.replace(o, **whole))
@@ -291,7 +291,7 @@ def _forget(self:guide):
 @patch
 def __repr__(self:guide):
     self.used = True
-    state = 'open' if self.patches else 'open it with `with`'
+    state = 'open' if self.patches else 'closed' if self.calls else 'not yet open'
     lines = [f"{type(self).__name__} ({state}): {type(self.pipe()).__name__} by"]
     for o in self.plan:
         scale = getattr(o.scale, '__name__', o.scale)

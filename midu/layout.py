@@ -90,7 +90,7 @@ def to_point(
 ):
     "A loss: the squared distance of a map's middle from a point"
     at = torch.as_tensor(at, dtype=torch.float32)
-    if at.shape[-1:] != (2,) or at.min() < 0 or at.max() > 1: raise ValueError(
+    if at.shape[-1:] != (2,) or not ((0 <= at) & (at <= 1)).all(): raise ValueError(
         f"at is {at.tolist()!r}; expected x and y from 0 to 1")
     return lambda p: (map_centre(p)-at.to(p)).pow(2).sum(1)
 
@@ -235,6 +235,7 @@ def clear(self:MaskPad):
 
 def _set_mask(self, mask):
     self._mask = (np.asarray(mask, np.float32).reshape(self.side, self.side) > .5)*np.float32(1)
+    self.text.value = ''                     # the same stroke may come again
     self.show()
 
 MaskPad.mask = property(lambda self: self._mask.copy(), _set_mask)

@@ -139,7 +139,10 @@ def as_scorers(
     "Scorers by the names that a page offers"
     if scorers is None: scorers = {'shipped (simulated ratings)': None}
     if isinstance(scorers, (str, os.PathLike)): scorers = [scorers]
-    if isinstance(scorers, (list, tuple)): scorers = {Path(s).name: s for s in scorers}
+    if isinstance(scorers, (list, tuple)):
+        names = [Path(s).name for s in scorers]
+        alike = len(set(names)) < len(names)
+        scorers = {str(s) if alike else k: s for k, s in zip(names, scorers)}
     if not isinstance(scorers, dict): scorers = {'the scorer': scorers}
     if not scorers: raise ValueError("A page needs at least one scorer")
     by_name = str, os.PathLike, type(None)

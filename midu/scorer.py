@@ -28,6 +28,7 @@ from .pipelines import Conditioned, encode_latents, noised
 from .hooks import capture
 from .learner import CheckpointCB, DataLoaders, DeviceCB, Learner, TrainCB, refuse_nan
 from .schedule import OneCycleCB, kaiming_init
+from .store import fingerprint
 
 # %% ../nbs/10_scorer.ipynb #bafd0040
 def article_layers(
@@ -172,7 +173,7 @@ def is_number(v) -> bool:
     return number and math.isfinite(v)
 
 # %% ../nbs/10_scorer.ipynb #0a1b67cf
-rules = 'raw', 'share', 'at_most'
+rules = 'raw', 'share'
 
 def check_recommended(r) -> dict|None:
     "A recommendation with all its keys, or an error that names what is wrong; None stays"
@@ -198,7 +199,7 @@ def say_recommended(r) -> str:
     "A recommendation in words"
     if r is None: return 'not measured'
     window = f"from {r['start']:.0%} to {r['stop']:.0%} of the steps"
-    every = f", every {r['every']}."*(r['every'] > 1)
+    every = f", every {r['every']}"*(r['every'] > 1)
     return f"{r['scale']:g} ({r['rule']}), {window}{every}"
 
 # %% ../nbs/10_scorer.ipynb #1c5b337f
@@ -681,7 +682,8 @@ def train_and_save(
     train, valid = by_picture(store, share, seed)
     recipe = dict(epochs=epochs, lr=lr, weight_decay=weight_decay, bs=bs, seed=seed)
     new_head(store, reading)                                   # what is wrong is said here
-    key = repr((store.meta, store.layer, reading, share, sorted(recipe.items())))
+    rated = fingerprint(store.rating)                            # corrected ones begin anew
+    key = repr((store.meta, rated, store.layer, reading, share, sorted(recipe.items())))
     key = hashlib.sha256(key.encode()).hexdigest()[:12]
     unfinished = Path(out)/f'unfinished-{key}'
     cbs = [DeviceCB(device or None), CheckpointCB(unfinished, seconds=60), *cbs]

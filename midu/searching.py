@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['plain_costs', 'tilted', 'damped', 'Watch', 'passed', 'combined', 'Previews', 'taken', 'placed', 'Flops', 'Meter',
            'kind_of', 'plain_cost', 'listen', 'drawings_of', 'Rows', 'of_each', 'halving', 'plan_cost', 'within',
-           'resolved', 'Search', 'Found', 'in_order', 'asked_for', 'drawn', 'as_seeds', 'check_search', 'search',
-           'Trace', 'trace', 'randn_of', 'twin_step', 'noise_of', 'Noisy', 'systematic', 'carry', 'Particles',
+           'resolved', 'Search', 'Found', 'in_order', 'told', 'asked_for', 'drawn', 'as_seeds', 'check_search',
+           'search', 'Trace', 'trace', 'randn_of', 'twin_step', 'noise_of', 'Noisy', 'systematic', 'carry', 'Particles',
            'particles', 'white', 'leaned', 'NoiseTilt', 'noise_tilt', 'Compared', 'compare', 'each', 'among', 'leaning',
            'inside', 'standard_ways', 'run_way', 'read_part', 'kept_part', 'Race', 'race']
 
@@ -14,7 +14,7 @@ __all__ = ['plain_costs', 'tilted', 'damped', 'Watch', 'passed', 'combined', 'Pr
 import io, math, threading, time, warnings, weakref
 from contextlib import contextmanager, nullcontext
 from copy import copy, deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from inspect import signature
 from pathlib import Path
@@ -498,6 +498,12 @@ def in_order(rows, images, prompt, seeds, g=None, sort=True) -> Found:
     kept = [[v[i] for i in order] for v in (images, score, [seeds[r] for r in left])]
     return Found(prompt, *kept, rows.spent, history, len(seeds), g)
 
+# %% ../nbs/14_search.ipynb #ad38e097
+def told(scorer, how:dict):
+    "A scorer, or an objective that lets go of its own settings where `how` has others"
+    if not isinstance(scorer, Objective): return scorer
+    return replace(scorer, **{k: None for k, v in how.items() if v is not None})
+
 # %% ../nbs/14_search.ipynb #5b05755d
 def asked_for(pipe, prompt, n, call):
     "Arguments with which a pipeline draws `n` pictures of one prompt"
@@ -517,14 +523,15 @@ def drawn(rows, pipe, scorer, prompt, seeds, guided, call, sort=True) -> Found:
     gs = [torch.Generator().manual_seed(s) for s in seeds]
     rows.pipe.set_progress_bar_config(disable=True)
     what, call = asked_for(pipe, prompt, len(seeds), call)
-    g = guide(pipe, scorer, **guided) if guided is not None else None
+    g = guide(pipe, told(scorer, guided), **guided) if guided is not None else None
     with g or nullcontext(): images = rows.draw(*what, generator=gs, **call)
     return in_order(rows, images, prompt, seeds, g, sort)
 
 # %% ../nbs/14_search.ipynb #777f20f7
 def as_seeds(n, seed) -> list:
     "`n` seeds in a row from the first, or those of a list"
-    seeds = list(range(seed, seed+n)) if isinstance(seed, int) else [int(s) for s in seed]
+    one = isinstance(seed, (int, np.integer))
+    seeds = list(range(seed, seed+n)) if one else [int(s) for s in seed]
     if seeds and min(seeds) >= 0 and len(set(seeds)) == len(seeds): return seeds
     raise ValueError(f"n is {n!r}, seed is {seed!r}; expected at least one seed, "
                      "whole numbers from 0, none twice")
@@ -793,7 +800,7 @@ def compare(
 ) -> Compared:
     "Two pictures of one seed: unguided and guided, with their scores"
     how = dict(rule=rule, start=start, stop=stop, every=every)
-    asked = guide(pipe, scorer, scale=scale, **how)
+    asked = guide(pipe, told(scorer, dict(how, scale=scale)), scale=scale, **how)
     asked.used, own = True, asked.plan[0].scale
     def both(step): return torch.tensor([0., own(step) if callable(own) else own])
     found = drawn(Rows(pipe, [scorer], n=2), pipe, scorer, prompt, [seed, seed],
@@ -920,7 +927,8 @@ def race(
 ) -> Race:
     "Pictures of all prompts and seeds in all ways, with what they cost"
     import pandas as pd
-    seeds, prompts = as_seeds(1, range(seeds) if isinstance(seeds, int) else seeds), list(prompts)
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    seeds = as_seeds(1, range(seeds) if isinstance(seeds, int) else seeds)
     if max(seeds) > 999: raise ValueError(f"seeds go to {max(seeds)}; expected below 1000")
     settings = as_settings(seeds=seeds, call=call, **pipeline_settings(pipe)) if folder else {}
     held = claim(folder, settings, 'race.json', 'part-*') if folder else nullcontext()

@@ -19,6 +19,7 @@ from .features import check_call, picture_size
 from .store import as_settings, claim, fingerprint
 from .store import pipeline_settings, read_settings, store_name, written
 from .guidance import guide
+from .searching import told
 from .scorer import Scorer, score_pictures
 
 # %% ../nbs/17_table.ipynb #b806a53d
@@ -170,7 +171,7 @@ def draw_cells(pipe, scorer, rows, scale, judges, steps, call, **kwargs) -> list
     prompts, seeds = zip(*rows)
     gs = [torch.Generator().manual_seed(s) for s in seeds]
     call, start = call_for(call, len(rows)), time.perf_counter()
-    with guide(pipe, scorer, scale=scale, **kwargs):
+    with guide(pipe, told(scorer, dict(kwargs, scale=scale)), scale=scale, **kwargs):
         out = pipe(list(prompts), num_inference_steps=steps, generator=gs, **call)
     seconds = (time.perf_counter()-start)/len(rows)
     n = len(rows)
