@@ -3,7 +3,8 @@ __version__ = "0.0.1"
 _home = dict( # name: the module it comes from, loaded when the name is first used
     guide='guidance', Objective='guidance', Scorer='scorer', load_scorer='scorer',
     load_pipeline='world', load_pictures='postcards', appeal='ratings', extract='features',
-    sweep='table', find_scale='frontier', search='searching', Study='study', Evaluator='evaluator')
+    sweep='table', find_scale='frontier', search='searching', Study='study', Evaluator='evaluator',
+    train_head='scorer', sample_prompts='postcards', load_judge='world', load_factor_judge='world')
 
 __all__ = list(_home)
 
