@@ -208,7 +208,7 @@ def midu_train(
         features = FeatureStore(store, layer or None)
         _, lines = train_and_save(features, Path(out), reading, share, **how)
     print(*lines, f'Saved {out}.', sep='\n')
-    print(f'Next: midu_guide "…" --scorer {out} --scale …')
+    print(f'Next: midu_guide "…" --scorer {out} --rule share --scale 0.1')
 
 # %% ../nbs/28_commands.ipynb #f0ea8087
 def _check_training(share, epochs, bs, out):

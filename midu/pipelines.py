@@ -559,7 +559,10 @@ class Block:
         "Begin to answer for these denoisers, in this thread or task"
         if self.patches:
             raise RuntimeError(f"This {type(self).__name__} is open already; make one for each block")
-        self.patches = {d: Patch.on(d) for d in denoisers}
+        self.patches = {}
+        try:
+            for d in denoisers: self.patches[d] = Patch.on(d)
+        except Exception: self.close(); raise
         opened.set(opened.get() + (self,))
 
     def close(self):
