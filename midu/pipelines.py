@@ -432,8 +432,8 @@ own_ways = { # pipelines whose names begin so: why they are refused
     'SemanticStable': 'has a part for each edit in its batch',
     'LEditsPP': 'has a part for each edit in its batch',
     'CycleDiffusion': 'draws two pictures in one batch',
-    'Ideogram4': 'has a second network for the part without the prompt',
-    'QwenImage21': 'has predictions for the text before those for the latents',
+    'Ideogram4': 'has a network for each half',
+    'QwenImage21': 'puts a text before its latents',
 }
 
 def _check_pipeline(pipe):
