@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['longest', 'number', 'read_form', 'each_step', 'draw_pairs', 'apart', 'shown_picture', 'shown_pair', 'shown',
-           'as_scorers', 'at_scale', 'advised', 'answer', 'guide_page', 'serve_page', 'midu_page']
+           'as_scorers', 'advised', 'answer', 'guide_page', 'serve_page', 'midu_page']
 
 # %% ../nbs/30_page.ipynb #7f3f6650
-import base64, html, io, math, os, reprlib
-from dataclasses import replace
+import base64, html, math, os, reprlib
 from inspect import signature
 from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse, store_true
 from fastcore.xml import Div, Figcaption, Figure, H1, Img, P, to_xml
 from .commands import _command, _pipeline
-from .guidance import Objective, _objective, settled
+from .guidance import _objective, settled
 from .scorer import load_scorer
 from .searching import compare
+from .table import png
 from .world import load_pipeline
 
 # %% ../nbs/30_page.ipynb #1eed3abf
@@ -96,9 +96,7 @@ def apart(pair) -> float: # Of 255
 
 def shown_picture(image, about:str):
     "A picture and a word below it; small ones enlarged without smoothing"
-    png = io.BytesIO()
-    image.save(png, 'png')
-    src = 'data:image/png;base64,' + base64.b64encode(png.getvalue()).decode()
+    src = 'data:image/png;base64,' + base64.b64encode(png(image)).decode()
     style = (f'width:{max(image.width, 160)}px;max-width:100%;'
              'image-rendering:pixelated;border-radius:4px')
     when = about.partition(':')[0]
@@ -148,11 +146,6 @@ def as_scorers(
     by_name = str, os.PathLike, type(None)
     return {k: load_scorer(s) if isinstance(s, by_name) else s for k, s in scorers.items()}
 
-def at_scale(scorer, scale):
-    "A scorer or objective; one with a scale of its own lets go of it, if another is asked for"
-    if scale is None or not isinstance(scorer, Objective): return scorer
-    return replace(scorer, scale=None)
-
 def advised(scorer) -> str: # For a form's field
     "The scale that a scorer or objective recommends, as text; empty: none"
     try: scale = settled(_objective(scorer)).scale
@@ -172,8 +165,7 @@ def answer(
                          f"expected {', '.join(scorers)}")
     form = read_form(prompt, scale, n, seed, most)
     how = dict(steps=steps, tell=tell, **call)
-    scorer = at_scale(scorers[name], form['scale'])
-    return shown(draw_pairs(pipe, scorer, **form, **how), name)
+    return shown(draw_pairs(pipe, scorers[name], **form, **how), name)
 
 # %% ../nbs/30_page.ipynb #a9114e2e
 def _gradio():
